@@ -1,0 +1,65 @@
+"""Every notebook runs, and everything made from notebooks is in step with them."""
+import re
+import shutil
+import subprocess
+import sys
+
+import nbformat
+import pytest
+from nbdev.test import test_nb as run_notebook
+
+from conftest import CI, ROOT, why_no_mnist
+
+NOTEBOOKS = sorted((ROOT / 'nbs').glob('*.ipynb'))
+
+
+def code(path):
+    return '\n'.join(cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == 'code')
+
+
+@pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_runs(path):
+    if 'load_mnist(' in code(path) and not CI and (reason := why_no_mnist()): pytest.skip(reason)
+    passed, _ = run_notebook(path)
+    assert passed, f'{path.name} failed: the traceback is in the captured stderr'
+
+
+@pytest.fixture(scope='module')
+def exported(tmp_path_factory):
+    "A copy of the sources, cleaned and exported anew."
+    copy = tmp_path_factory.mktemp('exported')
+    shutil.copy(ROOT / 'settings.ini', copy)
+    for folder in ('nbs', 'mnist_vae'):
+        shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints'))
+    for command in ('nbdev_clean', 'nbdev_export'):
+        subprocess.run([sys.executable, '-c', f'from nbdev.cli import *; {command}()'], cwd=copy, check=True)
+    return copy
+
+
+@pytest.mark.parametrize('folder, pattern', [('nbs', '*.ipynb'), ('mnist_vae', '*.py')])
+def test_export_changes_nothing(exported, folder, pattern):
+    before, after = ({p.name: p.read_text() for p in (root / folder).glob(pattern)} for root in (ROOT, exported))
+    assert before.keys() == after.keys()
+    assert [name for name in before if before[name] != after[name]] == [], 'run nbdev_clean and nbdev_export'
+
+
+@pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_runs_without_nbdev(path):
+    assert not re.search(r'^\s*(from|import) (nbdev|fastcore|execnb)', code(path), re.M), 'Colab has none of them'
+
+
+@pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_keeps_its_outputs_and_stays_small(path):
+    outputs = [out for cell in nbformat.read(path, as_version=4).cells for out in cell.get('outputs', [])]
+    assert any('image/png' in out.get('data', {}) for out in outputs), 'a chapter shows something'
+    assert not any(out.output_type == 'error' for out in outputs)
+    assert path.stat().st_size < 1e6
+
+
+def test_readme_is_in_step_with_index():
+    sys.path.insert(0, str(ROOT / 'scripts'))
+    from build_readme import PICTURES, render
+    files = render()
+    assert {name for name in files if not (ROOT / name).exists()} == set(), 'run scripts/build_readme.py'
+    assert [name for name, data in files.items() if (ROOT / name).read_bytes() != data] == [], 'run scripts/build_readme.py'
+    assert {p.name for p in (ROOT / PICTURES).iterdir()} == {name.split('/')[1] for name in files if '/' in name}

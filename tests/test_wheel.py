@@ -1,0 +1,34 @@
+"""A wheel, really built and installed, draws digits in an empty folder."""
+import shutil
+import subprocess
+import sys
+
+from conftest import ROOT
+
+
+def test_wheel_brings_its_weights(tmp_path, app_python):
+    source = tmp_path / 'source'  # a copy: building leaves folders behind
+    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns('.*', 'build', 'dist', 'venv', '*.egg-info', '_proc'))
+    subprocess.run([sys.executable, '-m', 'pip', 'wheel', '-q', '--no-deps', '--no-build-isolation', '-w', tmp_path, source],
+                   check=True)
+    (wheel,) = tmp_path.glob('mnist_vae-*.whl')
+
+    # An environment of its own, which sees the app's PyTorch and NumPy but not this checkout: pip accepts them as the
+    # requirements of the wheel, and nothing is downloaded twice.
+    env, empty = tmp_path / 'env', tmp_path / 'empty'
+    empty.mkdir()
+    subprocess.run([sys.executable, '-m', 'venv', env], check=True)
+    python = env / 'bin' / 'python'
+    site = lambda python: subprocess.run([python, '-c', 'import sysconfig; print(sysconfig.get_path("purelib"))'],
+                                         capture_output=True, text=True, check=True).stdout.strip()
+    with open(f'{site(python)}/borrowed.pth', 'w') as f: f.write(site(app_python))
+    subprocess.run([python, '-m', 'pip', 'install', '-q', '--no-index', wheel], check=True)
+
+    program = '''import mnist_vae.generator as g
+images = g.DigitGenerator.load().generate(7)
+print(g.__file__, g.default_weights(), tuple(images.shape), float(images.max()) > .5, sep="\\n")'''
+    out = subprocess.run([python, '-c', program], cwd=empty, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert all(path.startswith(str(env)) for path in out[:2]), out
+    assert out[2:] == ['(5, 28, 28)', 'True']
+    usage = subprocess.run([env / 'bin' / 'mnist-vae', 'train', '--help'], cwd=empty, capture_output=True, text=True, check=True)
+    assert '--epochs' in usage.stdout
