@@ -13,7 +13,7 @@ NAMES = 'zero one two three four five six seven eight nine'.split()
 
 st.set_page_config('MNIST digit generator', page_icon='✍️')
 # Streamlit puts a container's key into its class name: its documented hook for CSS. 28 pixels stay 28 crisp squares.
-st.html('<style>.st-key-digits img {image-rendering: pixelated; border-radius: .5rem}</style>')
+st.html('<style>.st-key-digits img {image-rendering: pixelated; border-radius: .5rem; outline: 1px solid #8883}</style>')
 
 
 @st.cache_resource(show_spinner='Reading the weights …')
@@ -36,6 +36,7 @@ with st.container(horizontal=True, vertical_alignment='bottom', key='controls'):
 images = generator().generate(digit, N, st.session_state.seed).numpy()
 with st.container(key='digits'), st.grid(N, min_column_width=44, wrap=False, gap='xsmall'):
     for i, image in enumerate(images, 1):
-        st.image(image, width='stretch', alt=f'Handwritten {NAMES[digit]}, variation {i} of {N}')
-st.caption(f'Five variations of {digit}, 28×28 pixels each. Seed {st.session_state.seed}: '
-           f'`DigitGenerator.load().generate({digit}, seed={st.session_state.seed})` draws the same.')
+        st.image(image, width='stretch', output_format='PNG', alt=f'Handwritten {NAMES[digit]}, variation {i} of {N}')
+st.write(f'Five variations of {digit}, 28×28 pixels each. The same five again, in Python:')
+st.code(f'''from mnist_vae.generator import DigitGenerator
+DigitGenerator.load().generate({digit}, seed={st.session_state.seed})''', language='python', wrap_lines=True)

@@ -17,12 +17,12 @@ def test_wheel_brings_its_weights(tmp_path, app_python):
     # requirements of the wheel, and nothing is downloaded twice.
     env, empty = tmp_path / 'env', tmp_path / 'empty'
     empty.mkdir()
-    subprocess.run([sys.executable, '-m', 'venv', env], check=True)
+    subprocess.run([sys.executable, '-m', 'venv', '--without-pip', env], check=True)
     python = env / 'bin' / 'python'
     site = lambda python: subprocess.run([python, '-c', 'import sysconfig; print(sysconfig.get_path("purelib"))'],
                                          capture_output=True, text=True, check=True).stdout.strip()
     with open(f'{site(python)}/borrowed.pth', 'w') as f: f.write(site(app_python))
-    subprocess.run([python, '-m', 'pip', 'install', '-q', '--no-index', wheel], check=True)
+    subprocess.run([sys.executable, '-m', 'pip', '--python', python, 'install', '-q', '--no-index', wheel], check=True)
 
     program = '''import mnist_vae.generator as g
 images = g.DigitGenerator.load().generate(7)
