@@ -37,6 +37,6 @@ images = generator().generate(digit, N, st.session_state.seed).numpy()
 with st.container(key='digits'), st.grid(N, min_column_width=44, wrap=False, gap='xsmall'):
     for i, image in enumerate(images, 1):
         st.image(image, width='stretch', output_format='PNG', alt=f'Handwritten {NAMES[digit]}, variation {i} of {N}')
-st.write(f'Five variations of {digit}, 28×28 pixels each. The same five again, in Python:')
+st.write(f'{N} variations of {digit}, 28×28 pixels each. The same again, in Python:')
 st.code(f'''from mnist_vae.generator import DigitGenerator
-DigitGenerator.load().generate({digit}, seed={st.session_state.seed})''', language='python', wrap_lines=True)
+DigitGenerator.load().generate({digit}, n={N}, seed={st.session_state.seed})''', language='python', wrap_lines=True)

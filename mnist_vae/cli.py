@@ -10,15 +10,20 @@ import argparse, sys
 from dataclasses import asdict
 from pathlib import Path
 
-import torch
-
 # %% ../nbs/09_cli.ipynb #train
 def train_command(args: argparse.Namespace) -> None:
     "Train the recipe 'plain', fit the class priors and write the checkpoint."
-    from mnist_vae.data import load_mnist
+    import sklearn, torch  # here, so that `--help` comes at once; without scikit-learn there is no use in starting
+    from mnist_vae.data import load_mnist, whole_number
     from mnist_vae.prior import fit_prior, posterior
-    from mnist_vae.training import evaluate, provenance, save_checkpoint, train
+    from mnist_vae.training import MAX_SEED, evaluate, provenance, save_checkpoint, train
+    whole_number(args.epochs, '--epochs', 1)
+    whole_number(args.components, '--components', 1, 1000)
+    whole_number(args.seed, '--seed', 0, MAX_SEED)
     if not args.out.resolve().parent.is_dir(): raise ValueError(f'--out: there is no folder {args.out.resolve().parent}')
+    if args.out.is_dir(): raise ValueError(f'--out: {args.out} is a folder, name a file')
+    try: torch.empty(0, device=args.device)
+    except (AssertionError, RuntimeError) as e: raise ValueError(f'--device: {args.device} cannot be used here: {e}') from e
     images, labels = load_mnist('train', args.data)
     recipe = dict(epochs=args.epochs, batch_size=128, lr=1e-3, seed=args.seed)
     model, history = train(images, labels, **recipe, device=args.device, progress=not args.quiet)
@@ -28,7 +33,7 @@ def train_command(args: argparse.Namespace) -> None:
     test = evaluate(model, *load_mnist('test', args.data), seed=args.seed)
     save_checkpoint(args.out, model, asdict(prior),
                     config=dict(recipe='plain', **recipe, optimizer='Adam', n_components=args.components),
-                    metrics=dict(test=test, history=history), provenance=provenance(images, labels, args.seed))
+                    metrics=dict(test=test, history=history), provenance=provenance(images, labels, args.seed) | dict(scikit_learn=sklearn.__version__))
     print('test images: −ELBO {loss:.1f} = BCE {bce:.1f} + KL {kl:.1f} nats an image'.format(**test))
     print(f"{args.out}: {args.out.stat().st_size / 1e6:.1f} MB, {sum(row['seconds'] for row in history):.0f} s of training")
 
@@ -52,6 +57,9 @@ def main(argv: list[str] | None = None) -> int:
     "The command `mnist-vae`; returns the exit status, 1 when the user can mend something."
     args = _parser().parse_args(argv)
     try: args.command(args)
+    except ModuleNotFoundError as e:
+        print(f"mnist-vae: this command needs {e.name}: pip install 'mnist-vae[train]'", file=sys.stderr)
+        return 1
     except (ValueError, OSError, RuntimeError, FloatingPointError) as e:
         print(f'mnist-vae: {e}', file=sys.stderr)
         return 1

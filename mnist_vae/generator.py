@@ -6,28 +6,21 @@
 __all__ = ['MAX_IMAGES', 'default_weights', 'DigitGenerator']
 
 # %% ../nbs/05_generator.ipynb #imports
-import copy, operator, os
+import copy, os
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+import mnist_vae
+from .data import whole_number
 from .model import N_CLASSES, VAE, one_hot
 from .prior import ClassPrior
-from .training import CheckpointError, load_checkpoint
-
-# %% ../nbs/05_generator.ipynb #digit
-MAX_IMAGES = 100_000  # of one `generate`: 314 MB; `sample` has no limit
-
-def _whole_number(value, name: str, low: int, high: int) -> int:
-    "`value` as an int from `low` to `high`; ValueError, naming `name`, for anything else."
-    try: number = None if isinstance(value, bool) else operator.index(value)
-    except TypeError: number = None
-    if number is None or not low <= number <= high:
-        raise ValueError(f'{name} must be a whole number from {low} to {high}, not {value!r}')
-    return number
+from .training import MAX_SEED, CheckpointError, load_checkpoint
 
 # %% ../nbs/05_generator.ipynb #labels
+MAX_IMAGES = 100_000  # of one `generate`: 314 MB; `sample` has no limit
+
 def _as_labels(labels) -> Tensor:
     "`labels` (a tensor, an array, a sequence of ints) as int64 (N,); ValueError unless all are digits from 0 to 9."
     try: labels = torch.as_tensor(labels)
@@ -46,13 +39,13 @@ def _generator(seed: int | None) -> torch.Generator:
     "A fresh stream of random numbers, from `seed` or from the operating system's entropy. Never the global one."
     generator = torch.Generator()
     if seed is None: generator.seed()
-    else: generator.manual_seed(_whole_number(seed, 'seed', 0, 2**32 - 1))
+    else: generator.manual_seed(whole_number(seed, 'seed', 0, MAX_SEED))
     return generator
 
 # %% ../nbs/05_generator.ipynb #default-weights
 def default_weights() -> Path:
     "The weights that ship: beside the modules in an installed package, one folder up in a checkout."
-    package = Path(__file__).parent if '__file__' in globals() else Path.cwd()  # a notebook has no file
+    package = Path(mnist_vae.__file__).parent
     inside = package/'mnist_vae.pth'
     return inside if inside.is_file() else package.parent/'mnist_vae.pth'
 
@@ -76,14 +69,16 @@ class DigitGenerator:
         """
         path = Path(path) if path is not None else default_weights()
         model, checkpoint = load_checkpoint(path)
-        try: prior = ClassPrior(**checkpoint['prior'])
-        except TypeError as e:
-            raise CheckpointError(f'{path} holds no class prior: make it again with `mnist-vae train`') from e
+        try:
+            prior = ClassPrior(**checkpoint['prior'])
+            if prior.means.shape[2] != model.latent_dim: raise ValueError('of another number of latents')
+        except (TypeError, ValueError) as e:
+            raise CheckpointError(f'{path} holds no class prior that fits ({e}): make it again with `mnist-vae train`') from e
         return cls(model, prior)
 
     def generate(self, digit: int, n: int = 5, seed: int | None = None) -> Tensor:
         "`n` variations of `digit`: float32 (n, 28, 28) in [0, 1], ink is 1. ValueError for other input; n ≤ 100,000."
-        digit, n = _whole_number(digit, 'digit', 0, N_CLASSES - 1), _whole_number(n, 'n', 1, MAX_IMAGES)
+        digit, n = whole_number(digit, 'digit', 0, N_CLASSES - 1), whole_number(n, 'n', 1, MAX_IMAGES)
         return self.sample(torch.full((n,), digit), seed)
 
     @torch.no_grad()

@@ -6,17 +6,20 @@
 __all__ = ['posterior', 'ClassPrior', 'fit_prior']
 
 # %% ../nbs/04_prior.ipynb #imports
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from .data import check_images, check_labels, whole_number
 from .model import N_CLASSES, VAE
 
 # %% ../nbs/04_prior.ipynb #posterior
 @torch.no_grad()
 def posterior(model: VAE, images: Tensor) -> tuple[Tensor, Tensor]:
     "mu and logvar, each (N, latent_dim), of images uint8 (N, 28, 28); on the model's device, in bounded memory."
+    check_images(images)
     device = next(model.parameters()).device
     parts = [model.encode(xb.to(device).float() / 255) for xb in images.flatten(1).split(4096)]
     mu, logvar = map(torch.cat, zip(*parts))
@@ -33,6 +36,14 @@ class ClassPrior:
     weights: Tensor
     means: Tensor
     scale_tril: Tensor
+
+    def __post_init__(self):
+        "ValueError unless the three tensors fit together and are finite: a checkpoint may hold anything."
+        if not all(isinstance(t, Tensor) for t in vars(self).values()): raise ValueError('a prior is made of tensors')
+        n, (k, d) = N_CLASSES, self.means.shape[1:] if self.means.dim() == 3 else (-1, -1)
+        if (self.weights.shape, self.means.shape, self.scale_tril.shape) != ((n, k), (n, k, d), (n, k, d, d)):
+            raise ValueError('the shapes of weights, means and scale_tril are not (10, K), (10, K, D), (10, K, D, D)')
+        if not all(t.isfinite().all() for t in vars(self).values()): raise ValueError('a prior has to be finite')
 
     def sample(self, labels: Tensor, generator: torch.Generator) -> Tensor:
         """Latents, float64 (N, D), for labels int64 (N,): N·(D + 1) numbers from the stream of `generator`.
@@ -54,7 +65,7 @@ class ClassPrior:
             L, m = self.scale_tril[d].to(z), self.means[d].to(z)                         # (K, D, D), (K, D)
             eps = torch.linalg.solve_triangular(L, (z[of_d] - m[:, None]).mT, upper=False)        # (K, D, N_d)
             log_det = L.diagonal(dim1=1, dim2=2).log().sum(1)                            # (K,)
-            log_normal = -.5 * (eps.square().sum(1) + z.shape[1] * torch.log(z.new_tensor(2 * torch.pi))) - log_det[:, None]
+            log_normal = -.5 * (eps.square().sum(1) + z.shape[1] * math.log(2 * math.pi)) - log_det[:, None]
             out[of_d] = torch.logsumexp(self.weights[d].to(z).log()[:, None] + log_normal, 0)
         return out
 
@@ -64,6 +75,8 @@ def fit_prior(z: Tensor, labels: Tensor, n_components: int = 40, seed: int = 0, 
 
     Raises ValueError if a digit has fewer latents than a mixture of `n_components` needs, n_components + D.
     """
+    check_labels(labels, len(z))
+    n_components, seed = whole_number(n_components, 'n_components', 1), whole_number(seed, 'seed', 0, 2**32 - 1)
     from sklearn.mixture import GaussianMixture  # only fitting needs scikit-learn
     from tqdm.auto import trange
     least = n_components + z.shape[1]

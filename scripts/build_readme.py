@@ -2,18 +2,15 @@
 
     python scripts/build_readme.py
 
-nbdev processes the notebook as it would for a site, nbconvert writes the Markdown; Quarto is not needed. The outputs
-are those that the notebook keeps: nothing is executed.
+nbconvert writes the Markdown; Quarto is not needed. The outputs are those that the notebook keeps: nothing is executed.
+Code cells that say `#| echo: false` show their output only.
 """
 import re
-import sys
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import nbformat
 from jinja2 import DictLoader
 from nbconvert import MarkdownExporter
-from nbdev.serve import proc_nbs
 
 ROOT = Path(__file__).resolve().parent.parent
 PICTURES = 'README_files'
@@ -24,10 +21,10 @@ TEMPLATE = """{% extends 'markdown/index.md.j2' %}
 
 def render() -> dict[str, bytes]:
     "The files that make up the README, by their path below the repository's root."
-    index = proc_nbs(skip_file_re='^(?!index)', n_workers=0) / 'index.ipynb'
-    notebook = nbformat.read(index, as_version=4)
+    notebook = nbformat.read(ROOT / 'nbs' / 'index.ipynb', as_version=4)
+    notebook.metadata['language_info'] = {'name': 'python'}
     for cell in notebook.cells:
-        if cell.cell_type == 'code' and 'echo: false' in cell.source: cell.transient = {'remove_source': True}
+        if cell.cell_type == 'code' and 'echo: false' in cell.source: cell.metadata['transient'] = {'remove_source': True}
     exporter = MarkdownExporter(extra_loaders=[DictLoader({'readme.md.j2': TEMPLATE})], template_file='readme.md.j2')
     body, resources = exporter.from_notebook_node(notebook, resources={'output_files_dir': PICTURES})
     body = re.sub(r'\]\((\w+\.ipynb)\)', r'](nbs/\1)', body)       # links between notebooks, seen from the root

@@ -45,7 +45,7 @@ def test_export_changes_nothing(exported, folder, pattern):
 
 
 @pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebook_runs_without_nbdev(path):
+def test_notebook_imports_nothing_of_nbdev(path):
     assert not re.search(r'^\s*(from|import) (nbdev|fastcore|execnb)', code(path), re.M), 'Colab has none of them'
 
 
@@ -61,6 +61,8 @@ def test_readme_is_in_step_with_index():
     sys.path.insert(0, str(ROOT / 'scripts'))
     from build_readme import PICTURES, render
     files = render()
+    readme = files['README.md'].decode()
+    assert readme.startswith('# ') and '#| ' not in readme
     assert {name for name in files if not (ROOT / name).exists()} == set(), 'run scripts/build_readme.py'
     assert [name for name, data in files.items() if (ROOT / name).read_bytes() != data] == [], 'run scripts/build_readme.py'
     assert {p.name for p in (ROOT / PICTURES).iterdir()} == {name.split('/')[1] for name in files if '/' in name}
