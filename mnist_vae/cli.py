@@ -12,27 +12,33 @@ from pathlib import Path
 
 # %% ../nbs/09_cli.ipynb #train
 def train_command(args: argparse.Namespace) -> None:
-    "Train the recipe 'plain', fit the class priors and write the checkpoint."
+    "Train a VAE, fit its class priors and write the checkpoint. The defaults make the weights that ship."
     import sklearn, torch  # here, so that `--help` comes at once; without scikit-learn there is no use in starting
     from mnist_vae.data import load_mnist, whole_number
     from mnist_vae.prior import fit_prior, posterior
-    from mnist_vae.training import MAX_SEED, evaluate, provenance, save_checkpoint, train
-    whole_number(args.epochs, '--epochs', 1)
+    from mnist_vae.training import MAX_SEED, RECIPES, evaluate, provenance, save_checkpoint, scale_logits, train
+    if args.epochs is not None: whole_number(args.epochs, '--epochs', 1)
     whole_number(args.components, '--components', 1, 1000)
     whole_number(args.seed, '--seed', 0, MAX_SEED)
+    if not 0 <= args.leave_out < 1: raise ValueError(f'--leave-out must be a share from 0 to below 1, not {args.leave_out}')
+    if not 0 < args.logit_scale < 100: raise ValueError(f'--logit-scale must be above 0 and below 100, not {args.logit_scale}')
     if not args.out.resolve().parent.is_dir(): raise ValueError(f'--out: there is no folder {args.out.resolve().parent}')
     if args.out.is_dir(): raise ValueError(f'--out: {args.out} is a folder, name a file')
     try: torch.empty(0, device=args.device)
     except (AssertionError, RuntimeError) as e: raise ValueError(f'--device: {args.device} cannot be used here: {e}') from e
     images, labels = load_mnist('train', args.data)
-    recipe = dict(epochs=args.epochs, batch_size=128, lr=1e-3, seed=args.seed)
-    model, history = train(images, labels, **recipe, device=args.device, progress=not args.quiet)
+    hyper = RECIPES[args.recipe] | dict(seed=args.seed)
+    if args.epochs: hyper['epochs'] = args.epochs
+    model, history = train(images, labels, **hyper, device=args.device, progress=not args.quiet)
     model.cpu()
     z = model.reparameterize(*posterior(model, images), torch.Generator().manual_seed(args.seed))
-    prior = fit_prior(z, labels, n_components=args.components, seed=args.seed, progress=not args.quiet)
+    prior = fit_prior(z, labels, n_components=args.components, leave_out=args.leave_out, seed=args.seed,
+                      progress=not args.quiet)
+    scale_logits(model, args.logit_scale)
     test = evaluate(model, *load_mnist('test', args.data), seed=args.seed)
     save_checkpoint(args.out, model, asdict(prior),
-                    config=dict(recipe='plain', **recipe, optimizer='Adam', n_components=args.components),
+                    config=dict(recipe=args.recipe, **hyper, optimizer='Adam', n_components=args.components,
+                                leave_out=args.leave_out, logit_scale=args.logit_scale),
                     metrics=dict(test=test, history=history), provenance=provenance(images, labels, args.seed) | dict(scikit_learn=sklearn.__version__))
     print('test images: −ELBO {loss:.1f} = BCE {bce:.1f} + KL {kl:.1f} nats an image'.format(**test))
     print(f"{args.out}: {args.out.stat().st_size / 1e6:.1f} MB, {sum(row['seconds'] for row in history):.0f} s of training")
@@ -41,13 +47,15 @@ def train_command(args: argparse.Namespace) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser('mnist-vae', description='MNIST digits on request.')
     commands = parser.add_subparsers(required=True, metavar='COMMAND')
-    train = commands.add_parser('train', help='train from scratch and write a checkpoint', description=train_command.__doc__,
-                                formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    train.add_argument('--out', type=Path, default=Path('mnist_vae.pth'), help='file to write')
+    train = commands.add_parser('train', help='train from scratch and write a checkpoint', description=train_command.__doc__)
+    train.add_argument('--out', type=Path, default=Path('mnist_vae.pth'), help='file to write (default: %(default)s)')
     train.add_argument('--data', help='folder with MNIST (default: $MNIST_VAE_DATA, else a cache folder)')
-    train.add_argument('--epochs', type=int, default=50, help='passes over the training images')
-    train.add_argument('--components', type=int, default=40, help='Gaussians of each class prior')
-    train.add_argument('--seed', type=int, default=0, help='of weights, order and noise')
+    train.add_argument('--recipe', choices=('plain', 'sharp'), default='sharp', help='hyperparameters of the training (default: %(default)s)')
+    train.add_argument('--epochs', type=int, help='passes over the training images (default: those of the recipe, 50)')
+    train.add_argument('--components', type=int, default=40, help='Gaussians of each class prior (default: %(default)s)')
+    train.add_argument('--leave-out', type=float, default=.4, help='share of the prior, the least dense, not to sample from (default: %(default)s)')
+    train.add_argument('--logit-scale', type=float, default=1.4, help='factor on the logits of the decoder; 1 changes nothing (default: %(default)s)')
+    train.add_argument('--seed', type=int, default=0, help='of weights, order and noise (default: %(default)s)')
     train.add_argument('--device', help='cpu, cuda, … (default: the GPU if there is one)')
     train.add_argument('--quiet', action='store_true', help='no progress bars')
     train.set_defaults(command=train_command)

@@ -59,7 +59,7 @@ class DigitGenerator:
     def __init__(self, model: VAE, prior: ClassPrior):
         # Double precision hides the order of summation, which depends on batch size, threads and processor.
         self._decoder = copy.deepcopy(model.decoder).cpu().double().requires_grad_(False)
-        self._prior = ClassPrior(prior.weights.double(), prior.means.double(), prior.scale_tril.double())
+        self._prior = ClassPrior(**{name: tensor.double() for name, tensor in vars(prior).items()})
 
     @classmethod
     def load(cls, path: str | os.PathLike | None = None) -> 'DigitGenerator':

@@ -1,21 +1,34 @@
-"""The weights that ship are what they say they are."""
+"""The weights that ship, and the textbook's beside the notebooks, are what they say they are."""
+import pytest
 import torch
 
+from conftest import ROOT
 from mnist_vae.data import load_mnist
 from mnist_vae.generator import default_weights
-from mnist_vae.training import evaluate, load_checkpoint, provenance
+from mnist_vae.training import RECIPES, evaluate, load_checkpoint, provenance
 
 
-def test_trained_on_all_of_mnist(mnist):
-    _, checkpoint = load_checkpoint(default_weights())
+both = pytest.mark.parametrize('path', [default_weights(), ROOT / 'nbs' / 'plain.pth'], ids=['shipped', 'plain'])
+
+
+@both
+def test_trained_on_all_of_mnist(mnist, path):
+    _, checkpoint = load_checkpoint(path)
     assert checkpoint['config']['epochs'] == len(checkpoint['metrics']['history']) == 50
     images, labels = load_mnist()
     now, then = provenance(images, labels, seed=0), checkpoint['provenance']
     assert all(now[key] == then[key] for key in ('images_sha256', 'labels_sha256', 'n_images'))
 
 
-def test_recorded_loss_is_the_loss(mnist):
-    model, checkpoint = load_checkpoint(default_weights())
+@both
+def test_recipe_is_the_one_it_names(path):
+    config = load_checkpoint(path)[1]['config']
+    assert RECIPES[config['recipe']].items() <= config.items()
+
+
+@both
+def test_recorded_loss_is_the_loss(mnist, path):
+    model, checkpoint = load_checkpoint(path)
     recorded = checkpoint['metrics']['test']
     measured = evaluate(model, *load_mnist('test'), seed=checkpoint['config']['seed'])
     assert recorded.keys() == measured.keys()
