@@ -14,6 +14,7 @@ from torch import Tensor
 
 from .data import check_images, check_labels, whole_number
 from .model import N_CLASSES, VAE
+from .training import MAX_SEED
 
 # %% ../nbs/04_prior.ipynb #posterior
 @torch.no_grad()
@@ -42,7 +43,7 @@ class ClassPrior:
     threshold: Tensor
 
     def __post_init__(self):
-        "ValueError unless the three tensors fit together and are finite: a checkpoint may hold anything."
+        "ValueError unless the four tensors fit together and hold no NaN: a checkpoint may hold anything."
         if not all(isinstance(t, Tensor) for t in vars(self).values()): raise ValueError('a prior is made of tensors')
         n, (k, d) = N_CLASSES, self.means.shape[1:] if self.means.dim() == 3 else (-1, -1)
         if [t.shape for t in vars(self).values()] != [(n, k), (n, k, d), (n, k, d, d), (n,)]:
@@ -96,7 +97,7 @@ def fit_prior(z: Tensor, labels: Tensor, n_components: int = 40, leave_out: floa
     Raises ValueError if a digit has fewer latents than a mixture of `n_components` needs, n_components + D.
     """
     check_labels(labels, len(z))
-    n_components, seed = whole_number(n_components, 'n_components', 1), whole_number(seed, 'seed', 0, 2**32 - 1)
+    n_components, seed = whole_number(n_components, 'n_components', 1), whole_number(seed, 'seed', 0, MAX_SEED)
     from sklearn.mixture import GaussianMixture  # only fitting needs scikit-learn
     from tqdm.auto import trange
     least = n_components + z.shape[1]
