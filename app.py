@@ -31,28 +31,30 @@ def generator() -> DigitGenerator: return DigitGenerator.load()
 def quality_card() -> dict: return load_checkpoint(default_weights())[1]['metrics'].get('quality', {})
 
 
-def new_seed(key: str) -> None: st.session_state[key] = secrets.randbits(32)
+def new_seed(key: str) -> None:
+    st.session_state[key] = secrets.randbits(32)
+    st.session_state.notice = ''                                     # a note about the link is not for what came after it
 
 
-def notice_bad_link() -> None:
-    "Parameters of the address that cannot be meant: say so once, and go on without them."
+def notice_bad_link() -> str:
+    "Drop parameters of the address that cannot be meant. Returns a note that says so, or nothing."
     def bad(name, value): return not (value.isascii() and value.isdigit() and len(value) <= 10 and int(value) <= {'digit': 9}.get(name, MAX_SEED))
     found = [name for name in ('digit', 'seed', 'hand') if name in st.query_params and bad(name, st.query_params[name])]
     if 'number' in st.query_params and not valid_number(st.query_params['number']): found.append('number')
     for name in found: del st.query_params[name]
-    if found: st.session_state.notice = f"The link had no usable {' and no usable '.join(found)}: here is something else instead."
+    return f"The link had no usable {' and no usable '.join(found)}: here is something else instead." if found else ''
 
 
 def valid_number(text: str) -> bool: return text.isascii() and text.isdigit() and len(text) <= MAX_TEXT
 
 
 if 'notice' not in st.session_state:
-    st.session_state.notice = ''
-    notice_bad_link()
+    bad_link = notice_bad_link()
     for key in ('seed', 'hand'):                                 # into the address too, so that it can be shared as it is
         if key not in st.query_params:
             new_seed(key)
             st.query_params[key] = str(st.session_state[key])
+    st.session_state.notice = bad_link
 
 st.title('Handwritten digits, on request')
 st.write('Nobody wrote these. A variational autoencoder that has seen 60,000 handwritten digits draws new ones, '
@@ -95,7 +97,8 @@ with of_number:
         st.write('All digits come from one hand: the style of one latent, carried to each digit.')
 
 with of_quality:
-    if card := quality_card():
+    card = quality_card()
+    if 'cas' in card.get('rows', {}).get('class priors', {}):
         rows = card['rows']
         ours, real = rows['class priors'], rows['real training images']
         st.write(f'Ten thousand fresh samples, read by a classifier that took no part in making them. '

@@ -3,8 +3,8 @@
     python benchmarks/training.py            # pip install pythae for its line; without, it is left out
 
 Every one trains the same networks on 60,000 images at batch 128 on the CPU. The contestants take turns, several rounds, so that
-whatever else the computer does falls on all of them; what counts is the ratio of medians. The first epoch of ours, with
-everything that is set up once, is reported apart.
+whatever else the computer does falls on all of them; what counts is the ratio of medians. Ours is the median of three epochs
+of `train`; what it does besides, once, is reported apart.
 """
 import argparse
 import json

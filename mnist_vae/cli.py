@@ -23,14 +23,14 @@ def _check_device(device: str | None) -> None:
     try: torch.empty(0, device=device)
     except (AssertionError, RuntimeError) as e: raise ValueError(f'--device: {device} cannot be used here: {e}') from e
 
-def _join(args: argparse.Namespace) -> int:
-    "Under torchrun: meet the other processes, each with a GPU of its own if there are any. Returns the rank, 0 when alone."
-    if 'TORCHELASTIC_RUN_ID' not in os.environ: return 0
+def _join(args: argparse.Namespace) -> tuple[int, bool]:
+    "Under torchrun: meet the other processes, each with a GPU of its own if there are any. Returns the rank, and whether there is company."
+    if 'TORCHELASTIC_RUN_ID' not in os.environ: return 0, False
     import torch
     gpu = args.device is None and torch.cuda.is_available()
     if gpu: torch.cuda.set_device(int(os.environ['LOCAL_RANK'])); args.device = f"cuda:{os.environ['LOCAL_RANK']}"
     torch.distributed.init_process_group('nccl' if gpu else 'gloo')
-    return torch.distributed.get_rank()
+    return torch.distributed.get_rank(), True
 
 def train_command(args: argparse.Namespace) -> None:
     "Train a VAE, fit its class priors, refine its decoder and write the checkpoint. The defaults make the weights that ship."
@@ -49,12 +49,15 @@ def train_command(args: argparse.Namespace) -> None:
     if not args.out.resolve().parent.is_dir(): raise ValueError(f'--out: there is no folder {args.out.resolve().parent}')
     if args.out.is_dir(): raise ValueError(f'--out: {args.out} is a folder, name a file')
     _check_device(args.device)
-    rank = _join(args)
+    rank, company = _join(args)
+    if rank: torch.distributed.barrier()                             # the first process downloads what is missing
     images, labels = load_mnist('train', args.data)
+    if company and not rank: torch.distributed.barrier()
     hyper = RECIPES[args.recipe] | dict(seed=args.seed)
     if args.epochs: hyper['epochs'] = args.epochs
     progress = not args.quiet and rank == 0
     model, history = train(images, labels, **hyper, device=args.device, resume=args.resume, progress=progress)
+    if company: torch.distributed.destroy_process_group()
     if rank: return                                                  # the rest is for one
     model.cpu()
     seconds = dict(networks=sum(row['seconds'] for row in history))

@@ -71,7 +71,7 @@ def check_labels(labels: torch.Tensor, n: int) -> None:
     if not isinstance(labels, torch.Tensor) or labels.dtype != torch.int64 or labels.shape != (n,):
         got = f'{labels.dtype} {tuple(labels.shape)}' if isinstance(labels, torch.Tensor) else type(labels).__name__
         raise ValueError(f'labels must be an int64 tensor ({n},), one for each image; got {got}')
-    if labels.min() < 0 or labels.max() > 9: raise ValueError('labels must be digits from 0 to 9')
+    if n and (labels.min() < 0 or labels.max() > 9): raise ValueError('labels must be digits from 0 to 9')
 
 def whole_number(value, name: str, low: int, high: int | None = None) -> int:
     "`value`, of any integer type, as an int from `low` to `high`; ValueError, naming `name`, for anything else."

@@ -15,14 +15,15 @@ import torch
 from torch import Tensor
 
 from .data import check_labels, whole_number
+from .training import MAX_SEED
 
 # %% ../nbs/07_export.ipynb #to-bytes
 def to_bytes(images: Tensor) -> Tensor:
-    "Images, float in [0, 1] → uint8 of the same shape; ValueError for others."
+    "Images, float in [0, 1] → uint8 of the same shape, on the CPU; ValueError for others."
     if not images.is_floating_point(): raise ValueError(f'images must be floats from 0 to 1, got {images.dtype}')
     if images.numel() and not 0 <= images.min() <= images.max() <= 1:
         raise ValueError(f'images must hold numbers from 0 to 1, got {images.min().item():g} to {images.max().item():g}')
-    return (images * 255).round().to(torch.uint8)
+    return (images * 255).round().to(torch.uint8).cpu()
 
 # %% ../nbs/07_export.ipynb #png
 def sheet(images: Tensor, columns: int = 5, gap: int = 2) -> Tensor:
@@ -50,27 +51,29 @@ def png(image: Tensor, scale: int = 1, transparent: bool = False) -> bytes:
 
 # %% ../nbs/07_export.ipynb #gif
 def gif(frames: Tensor, scale: int = 4, milliseconds: int = 60) -> bytes:
-    "Frames (N, H, W) as an animated GIF that loops, each shown for `milliseconds`."
+    "Frames (N, H, W) as an animated GIF that loops, each shown for `milliseconds`, in steps of ten; equal neighbours become one frame."
     milliseconds = whole_number(milliseconds, 'milliseconds', 20, 10_000)
+    if milliseconds % 10: raise ValueError(f'milliseconds must be a multiple of 10, as a GIF counts in hundredths, not {milliseconds}')
     if frames.dim() != 3 or not len(frames): raise ValueError(f'frames must be (N, H, W) with N of at least 1, got {tuple(frames.shape)}')
     first, *rest = [_picture(frame, scale) for frame in frames]
     first.save(out := io.BytesIO(), 'GIF', save_all=True, append_images=rest, duration=milliseconds, loop=0)
     return out.getvalue()
 
 # %% ../nbs/07_export.ipynb #npz
-def _check(images: Tensor, labels: Tensor) -> None:
+def _check(images: Tensor, labels: Tensor, seed: int | None = None) -> None:
     if images.dim() != 3: raise ValueError(f'images must be (N, H, W), got {tuple(images.shape)}')
     check_labels(labels, len(images))
+    if seed is not None: whole_number(seed, 'seed', 0, MAX_SEED)
 
 def npz(images: Tensor, labels: Tensor, seed: int | None = None) -> bytes:
     "Images (N, H, W) and labels int64 (N,) as compressed NPZ: `images` uint8, `labels` int64, and `seed` if there is one."
-    _check(images, labels)
-    np.savez_compressed(out := io.BytesIO(), images=to_bytes(images).numpy(), labels=labels.numpy(), **({} if seed is None else dict(seed=np.uint32(seed))))
+    _check(images, labels, seed)
+    np.savez_compressed(out := io.BytesIO(), images=to_bytes(images).numpy(), labels=labels.cpu().numpy(), **({} if seed is None else dict(seed=np.uint32(seed))))
     return out.getvalue()
 
 def zip_of_pngs(images: Tensor, labels: Tensor, seed: int | None = None, scale: int = 1) -> bytes:
     "Images (N, H, W) and labels int64 (N,) as ZIP: PNGs, and `labels.csv` with file, label and seed."
-    _check(images, labels)
+    _check(images, labels, seed)
     table, digits = ['file,label,seed'], len(str(max(len(images) - 1, 0)))
     with zipfile.ZipFile(out := io.BytesIO(), 'w') as archive:
         add = lambda name, data: archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), data)     # no clock: the same bytes always
@@ -91,7 +94,7 @@ def write_idx(folder: str | os.PathLike, images: Tensor, labels: Tensor, split: 
     _check(images, labels)
     if split not in IDX_NAMES: raise ValueError(f"split must be 'train' or 'test', not {split!r}")
     paths = []
-    for name, array in zip(IDX_NAMES[split], (to_bytes(images), labels.to(torch.uint8))):
+    for name, array in zip(IDX_NAMES[split], (to_bytes(images), labels.to(torch.uint8).cpu())):
         header = bytes([0, 0, 8, array.dim()]) + b''.join(size.to_bytes(4, 'big') for size in array.shape)    # 8: unsigned bytes
         paths.append(Path(folder)/f'{name}.gz')
         paths[-1].parent.mkdir(parents=True, exist_ok=True)

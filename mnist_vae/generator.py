@@ -133,10 +133,11 @@ class DigitGenerator:
         """All ten digits in the handwriting of `image`: float32 (10, 28, 28) in [0, 1].
 
         `image` is (28, 28), bytes or floats in [0, 1], ink bright on dark, centred as MNIST's are. It shows `digit`; without it,
-        the model reads which. Slant and thickness survive the change. ValueError for other input, or a blank image.
+        the model reads which. Slant and thickness survive the change. ValueError for other input, or less ink than a line.
         """
         digit = self.read(image) if digit is None else whole_number(digit, 'digit', 0, N_CLASSES - 1)
         image = _as_image(image)
+        if (image > 0).any(1).sum() < 2: raise ValueError('image must have ink in more than one row to show a handwriting')
         z = self._handwriting.carry(self._model.encode(image.view(1, -1))[0][0], digit, image)
         return self._model.decode(z, torch.arange(N_CLASSES)).view(-1, 28, 28).float()
 

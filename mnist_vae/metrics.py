@@ -53,7 +53,7 @@ def prdc(real: Tensor, generated: Tensor, k: int = 5) -> dict[str, float]:
     Source: Naeem et al. 2020, "Reliable fidelity and diversity metrics for generative models".
     """
     real_radii, generated_radii = _radii(real, k), _radii(generated, k)
-    in_real, recalled, covered = torch.zeros(len(generated)), [], []
+    in_real, recalled, covered = torch.zeros(len(generated), device=generated.device), [], []
     for part, radii in zip(real.split(2000), real_radii.split(2000)):
         distance = torch.cdist(part, generated)                      # (2000, M)
         inside = distance < radii[:, None]
@@ -123,8 +123,9 @@ def balanced(labels: Tensor, n: int, seed: int = 0) -> Tensor:
 @torch.no_grad()
 def sample_standard_normal(model: VAE, labels: Tensor, seed: int = 0) -> Tensor:
     "The textbook's samples, float32 (N, 28, 28): z from N(0, I), whatever the label."
-    generator = torch.Generator().manual_seed(seed)
-    return torch.cat([model.decode(torch.randn(len(y), model.latent_dim, generator=generator), y) for y in labels.split(10_000)]).view(-1, 28, 28)
+    generator, device = torch.Generator().manual_seed(seed), next(model.parameters()).device
+    draw = lambda y: model.decode(torch.randn(len(y), model.latent_dim, generator=generator).to(device), y.to(device)).cpu()
+    return torch.cat([draw(y) for y in labels.split(10_000)]).view(-1, 28, 28)
 
 # %% ../nbs/06_metrics.ipynb #measure
 def measure(path, data: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], seed: int = 0, judge: Classifier | None = None,
@@ -137,6 +138,7 @@ def measure(path, data: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], seed
     priors, grey and binarised. `n_cas` images train each student of the classification accuracy score, for `epochs`; samples of
     which more than half are wrong get none.
     """
+    whole_number(n_nll, 'n_nll', N_CLASSES); whole_number(n_cas, 'n_cas', N_CLASSES)
     gen, ordered = DigitGenerator.load(path), torch.arange(N_CLASSES).repeat_interleave(1000)
     model, checkpoint = load_checkpoint(path)
     if judge is None: judge = train_judge(*data, epochs, device, progress)

@@ -92,6 +92,7 @@ class ClassPrior:
         "The same mixtures with the `threshold` that leaves out this share of their mass, in [0, 1): that of the lowest density."
         if not 0 <= leave_out < 1: raise ValueError(f'leave_out must be a share from 0 to below 1, not {leave_out!r}')
         whole = replace(self, threshold=torch.full_like(self.threshold, -torch.inf))
+        if not leave_out: return whole
         labels = torch.arange(N_CLASSES).repeat_interleave(10_000)
         log_p = whole.log_prob(whole.sample(labels, torch.Generator().manual_seed(seed)), labels).view(N_CLASSES, -1)
         return replace(self, threshold=log_p.quantile(leave_out, dim=1).float())
@@ -144,4 +145,4 @@ def fit_prior(z: Tensor, labels: Tensor, n_components: int = 40, leave_out: floa
     everywhere = torch.full((N_CLASSES,), -torch.inf)
     prior = ClassPrior(stack('weights_').float(), stack('means_').float(),
                        torch.linalg.cholesky(stack('covariances_')).float(), everywhere)
-    return prior.truncated(leave_out, seed) if leave_out else prior
+    return prior.truncated(leave_out, seed)

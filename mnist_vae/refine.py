@@ -44,10 +44,12 @@ def _shifted(images: Tensor) -> Tensor:
 def train_classifier(images: Tensor, labels: Tensor, epochs: int = 6, seed: int = 0, device=None, progress: bool = True, **kw) -> Classifier:
     """A `Classifier(**kw)`, in eval mode, trained on images (N, 28, 28), uint8 or float in [0, 1], with labels int64 (N,).
 
-    It stays on `device`, by default the GPU if there is one. The same seed gives the same network on the same machine; the
-    global random state is left as it was.
+    It stays on `device`, by default the GPU if there is one. The same seed gives the same network on the same machine's CPU; the
+    global random state is left as it was. ValueError for other input.
     """
     from tqdm.auto import tqdm
+    if images.shape[1:] != (28, 28) or not (images.dtype == torch.uint8 or images.is_floating_point()):
+        raise ValueError(f'images must be (N, 28, 28), bytes or floats in [0, 1], got {images.dtype} of shape {tuple(images.shape)}')
     check_labels(labels, len(images))
     steps = whole_number(epochs, 'epochs', 1) * math.ceil(len(images) / 128)
     device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
@@ -59,6 +61,7 @@ def train_classifier(images: Tensor, labels: Tensor, epochs: int = 6, seed: int 
         schedule = torch.optim.lr_scheduler.OneCycleLR(opt, 4e-3, total_steps=steps)
         for _ in range(epochs):
             for i in torch.randperm(len(images)).to(device).split(128):
+                if len(i) == 1: continue                                             # batch normalisation has no spread of one
                 loss = F.cross_entropy(net(_shifted(as_float(images[i]))), labels[i])
                 opt.zero_grad(); loss.backward(); opt.step(); schedule.step(); bar.update()
     return net.eval()
@@ -100,25 +103,31 @@ def refine(model: VAE, prior: ClassPrior, images: Tensor, labels: Tensor, epochs
            reader: Classifier | None = None, device=None, progress: bool = True) -> list[dict]:
     """Train the decoder of `model` on, in place, until samples of `prior` pass for real, and for their label. The encoder stays.
 
-    `images` uint8 (N, 28, 28) and `labels` int64 (N,) are the training set; an epoch shows it once. `reader` is trained on it if
+    `images` uint8 (N, 28, 28) and `labels` int64 (N,) are the training set; an epoch shows it once, in full batches of 128. `reader` is trained on it if
     none is given. The weights are those of the loss above, for means over a batch. Returns the history, a dict an epoch: `epoch`,
     hinge loss of both critics `pixels` and `features` (2: they cannot tell; 0: they always can), the reader's cross-entropy
     `reader`, and `bce` of reconstructions in nats an image. ValueError for other input.
-    The same seed gives the same weights on the same machine; the global random state is left as it was.
+    If it fails or is stopped, the decoder is what it was.
+    The same seed gives the same weights on the same machine's CPU; the global random state is left as it was.
     Sources: Larsen et al. 2016, "Autoencoding beyond pixels using a learned similarity metric"; Odena et al. 2017, "Conditional
     image synthesis with auxiliary classifier GANs"; Miyato & Koyama 2018; Sauer et al. 2021, "Projected GANs converge faster".
     """
     from tqdm.auto import tqdm
     check_images(images); check_labels(labels, len(images))
     epochs, seed, batch_size, ahead = whole_number(epochs, 'epochs', 1), whole_number(seed, 'seed', 0, MAX_SEED), 128, 200
+    for name, value in dict(lr=lr, critic_lr=critic_lr).items():
+        if not value > 0: raise ValueError(f'{name} must be above 0, not {value!r}')
+    for name, value in dict(reader_weight=reader_weight, feature_weight=feature_weight, bce_weight=bce_weight).items():
+        if not value >= 0: raise ValueError(f'{name} must be 0 or more, not {value!r}')
+    if not 0 <= ema < 1: raise ValueError(f'ema must be from 0 to below 1, not {ema!r}')
     if len(images) < batch_size: raise ValueError(f'refining needs at least {batch_size} images, got {len(images)}')
-    home, device = next(model.parameters()).device, torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+    device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
     if reader is None: reader = train_classifier(images, labels, seed=seed, device=device, progress=progress)
-    reader = copy.deepcopy(reader).to(device).requires_grad_(False)
+    reader = copy.deepcopy(reader).to(device).eval().requires_grad_(False)
     mu, logvar = (t.to(device) for t in posterior(model, images))
     pictures, one_hots, labels_there = images.to(device), one_hot(labels).to(device), labels.to(device)
-    model.decoder.to(device)
-    average = copy.deepcopy(model.decoder).requires_grad_(False)
+    decoder = copy.deepcopy(model.decoder).to(device)                # the model's own is replaced at the end, and only then
+    average = copy.deepcopy(decoder).requires_grad_(False)
     scale = 1 / reader.features(as_float(pictures[:1000])).std()     # spectral norms want inputs of size one
     steps, n_steps, history = len(images) // batch_size, 0, []
     with torch.random.fork_rng(), tqdm(total=epochs * steps, desc='refining', disable=not progress) as bar:
@@ -126,7 +135,7 @@ def refine(model: VAE, prior: ClassPrior, images: Tensor, labels: Tensor, epochs
         generator = torch.Generator().manual_seed(seed)
         critics = [_pixel_critic().to(device, memory_format=torch.channels_last), _feature_critic().to(device)]
         adam = lambda parameters, lr: torch.optim.Adam(parameters, lr=lr, betas=(.5, .99), fused=device.type in ('cpu', 'cuda'))
-        opt, critic_opt = adam(model.decoder.parameters(), lr), adam([p for c in critics for p in c.parameters()], critic_lr)
+        opt, critic_opt = adam(decoder.parameters(), lr), adam([p for c in critics for p in c.parameters()], critic_lr)
         schedules = [torch.optim.lr_scheduler.CosineAnnealingLR(o, epochs * steps) for o in (opt, critic_opt)]
         for epoch in range(1, epochs + 1):
             latents, total = prior.sample(labels, generator).float().to(device), torch.zeros(4, device=device)
@@ -135,7 +144,7 @@ def refine(model: VAE, prior: ClassPrior, images: Tensor, labels: Tensor, epochs
             for n, i in enumerate(batches[:ahead] * (epoch == 1) + batches):
                 real, y = as_float(pictures[i]), one_hots[i]
                 z = mu[i] + torch.exp(.5 * logvar[i]) * torch.randn(mu[i].shape, generator=generator).to(device)
-                logits = model.decoder(torch.cat([z, latents[i]]), torch.cat([y, y]))
+                logits = decoder(torch.cat([z, latents[i]]), torch.cat([y, y]))
                 drawn = torch.sigmoid(logits[batch_size:])
                 shift = torch.randint(-2, 3, (2,), generator=generator).tolist()
                 move = lambda t: t.view(-1, 28, 28).roll(shift, (1, 2))
@@ -157,12 +166,11 @@ def refine(model: VAE, prior: ClassPrior, images: Tensor, labels: Tensor, epochs
                 for schedule in schedules: schedule.step()
                 n_steps += 1
                 with torch.no_grad():
-                    for a, b in zip(average.parameters(), model.decoder.parameters()): a.lerp_(b, 1 - min(ema, n_steps / (n_steps + 9)))
+                    for a, b in zip(average.parameters(), decoder.parameters()): a.lerp_(b, 1 - min(ema, n_steps / (n_steps + 9)))
                     total += torch.stack([*doubts, cross_entropy, bce])
                 bar.update()
             history.append(dict(epoch=epoch) | dict(zip(('pixels', 'features', 'reader', 'bce'), (total / steps).tolist())))
             if not all(map(math.isfinite, history[-1].values())):
                 raise FloatingPointError(f'refining went wrong in epoch {epoch}: try a learning rate below lr={lr:g}')
     model.decoder.load_state_dict(average.state_dict())
-    model.decoder.to(home)
     return history

@@ -14,9 +14,9 @@ from .prior import ClassPrior
 
 # %% ../nbs/04c_style.ipynb #slant-and-ink
 def slant_and_ink(images: Tensor) -> Tensor:
-    "Slant (pixels to the right for one up) and ink (sum of the pixels) of images, float (N, 28, 28) in [0, 1]: float64 (N, 2); NaN if blank."
+    "Slant (pixels to the right for one up) and ink (sum of the pixels) of images, float (N, 28, 28) in [0, 1]: float64 (N, 2). No slant (NaN, ∞) without two inked rows."
     x = images.double()
-    at = torch.arange(28, dtype=torch.float64)
+    at = torch.arange(28, dtype=torch.float64, device=x.device)
     ink, of_columns, of_rows = x.sum((1, 2)), x.sum(1), x.sum(2)                         # (N,), (N, 28), (N, 28)
     dx, dy = (at - (part @ at / ink)[:, None] for part in (of_columns, of_rows))         # from the centre of mass, (N, 28)
     mu11, mu02 = torch.einsum('nyx,nx,ny->n', x, dx, dy), (of_rows * dy.square()).sum(1)
@@ -55,6 +55,7 @@ class Handwriting:
     def carry(self, z: Tensor, digit: int, image: Tensor) -> Tensor:
         "Latents (10, D) of all ten digits in the handwriting of `image` (28, 28), a `digit` with latent `z` (D,)."
         traits = (slant_and_ink(image[None])[0] - self.traits_mean[digit]) / self.traits_std[digit]
+        traits = traits.clamp(-4, 4)                                                     # what no hand does is a blot
         step = STRENGTH * self.transport[digit] @ (z - self.mean[digit])                 # (10, D)
         missing = traits - torch.einsum('tkd,td->tk', self.slope, step)                  # (10, 2)
         return self.mean + step + torch.einsum('tdk,tk->td', self.correction, missing)

@@ -109,6 +109,8 @@ def _train_epoch(step: _Step, images: Tensor, labels: Tensor, batch_size: int, g
     return bce, kl
 
 # %% ../nbs/03_training.ipynb #state
+def _sha256(t: Tensor) -> str: return hashlib.sha256(t.cpu().numpy().tobytes()).hexdigest()
+
 def _save(obj, path: str | os.PathLike) -> None:
     "torch.save to `path`, replacing a file that is there, in one step."
     path = Path(path)
@@ -156,8 +158,16 @@ def train(images: Tensor, labels: Tensor, epochs: int = 50, batch_size: int = 12
     check_images(images); check_labels(labels, len(images))
     epochs, batch_size = whole_number(epochs, 'epochs', 1), whole_number(batch_size, 'batch_size', 1)
     seed = whole_number(seed, 'seed', 0, MAX_SEED)
-    run = dict(epochs=epochs, batch_size=batch_size, lr=lr, seed=seed, kl_weight=kl_weight, cosine=cosine, ema=ema, n_images=len(images))
+    lr, kl_weight, ema, cosine = float(lr), float(kl_weight), float(ema), bool(cosine)
+    if not lr > 0: raise ValueError(f'lr must be above 0, not {lr:g}')
+    if not kl_weight >= 0: raise ValueError(f'kl_weight must be 0 or more, not {kl_weight:g}')
+    if not 0 <= ema < 1: raise ValueError(f'ema must be from 0 to below 1, not {ema:g}')
     device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+    run = dict(epochs=epochs, batch_size=batch_size, lr=lr, seed=seed, kl_weight=kl_weight, cosine=cosine, ema=ema, device=device.type)
+    if resume is not None:
+        if Path(resume).is_dir() or not Path(resume).resolve().parent.is_dir():
+            raise ValueError(f'resume: {resume} must name a file in a folder that exists')
+        run['data'] = _sha256(images) + _sha256(labels)
     with torch.device('meta'): model = VAE()                         # no memory yet, and no draw from the global state
     _initialize(model.to_empty(device='cpu'), torch.Generator().manual_seed(seed))  # the same weights on every device
     step = _Step(model.to(device), batch_size, kl_weight)
@@ -216,8 +226,7 @@ FORMAT_VERSION = 1
 
 def provenance(images: Tensor, labels: Tensor, seed: int) -> dict:
     "Where weights come from: hashes of the training data, the seed, versions and the date (UTC)."
-    sha256 = lambda t: hashlib.sha256(t.cpu().numpy().tobytes()).hexdigest()
-    return dict(images_sha256=sha256(images), labels_sha256=sha256(labels), n_images=len(images), seed=seed,
+    return dict(images_sha256=_sha256(images), labels_sha256=_sha256(labels), n_images=len(images), seed=seed,
                 mnist_vae=mnist_vae.__version__, torch=str(torch.__version__), python=platform.python_version(),
                 date=datetime.now(timezone.utc).isoformat(timespec='seconds'))
 

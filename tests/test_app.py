@@ -171,6 +171,9 @@ def test_visitor_picks_a_digit_and_clicks(server, browser, width, scheme):
         with page.expect_download() as file: page.get_by_role('button', name=label).click()
         return file.value.suggested_filename, Path(file.value.path()).read_bytes()
 
+    def settle(): page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]')   # what comes after the images, too
+
+    settle()
     fits_and_looks('digits')
     seen = [np.asarray(Image.open(io.BytesIO(data)).convert('L')) for data in second]
     seed = re.search(r'seed=(\d+)', page.url)[1]
@@ -185,6 +188,7 @@ def test_visitor_picks_a_digit_and_clicks(server, browser, width, scheme):
     page.get_by_role('textbox', name='Number', exact=True).fill('31415926')
     page.keyboard.press('Enter')
     page.get_by_role('img', name='The number 31415926').wait_for()
+    settle()
     fits_and_looks('number')
     name, data = download('transparent, 8×')
     assert name == '31415926-8x.png' and Image.open(io.BytesIO(data)).mode == 'LA' and Image.open(io.BytesIO(data)).size == (8 * 8 * 28, 8 * 28)
