@@ -8,7 +8,7 @@ import streamlit as st
 import torch
 
 from mnist_vae.export import npz, png, sheet, zip_of_pngs
-from mnist_vae.generator import MAX_TEXT, DigitGenerator, default_weights
+from mnist_vae.generator import MAX_TEXT, DigitGenerator, default_weights, is_number
 from mnist_vae.training import MAX_SEED, load_checkpoint
 
 N = 5
@@ -40,12 +40,9 @@ def notice_bad_link() -> str:
     "Drop parameters of the address that cannot be meant. Returns a note that says so, or nothing."
     def bad(name, value): return not (value.isascii() and value.isdigit() and len(value) <= 10 and int(value) <= {'digit': 9}.get(name, MAX_SEED))
     found = [name for name in ('digit', 'seed', 'hand') if name in st.query_params and bad(name, st.query_params[name])]
-    if 'number' in st.query_params and not valid_number(st.query_params['number']): found.append('number')
+    if 'number' in st.query_params and not is_number(st.query_params['number']): found.append('number')
     for name in found: del st.query_params[name]
     return f"The link had no usable {' and no usable '.join(found)}: here is something else instead." if found else ''
-
-
-def valid_number(text: str) -> bool: return text.isascii() and text.isdigit() and len(text) <= MAX_TEXT
 
 
 if 'notice' not in st.session_state:
@@ -86,7 +83,7 @@ with of_number:
         text = st.text_input('Number', '2026', max_chars=MAX_TEXT, width=260, key='number', bind='query-params')
         hand = st.number_input('Handwriting', 0, MAX_SEED, step=1, width=180, key='hand', bind='query-params')
         st.button('New handwriting', type='primary', on_click=new_seed, args=('hand',))
-    if not valid_number(text): st.warning(f'A number is 1 to {MAX_TEXT} digits from 0 to 9.', icon=':material/edit:')
+    if not is_number(text): st.warning(f'A number is 1 to {MAX_TEXT} digits from 0 to 9.', icon=':material/edit:')
     else:
         line = generator().write(text, hand)
         with st.container(key='number-line'): st.image(line.numpy(), width=min(56 * len(text), 704), output_format='PNG', alt=f'The number {text} in one handwriting')
