@@ -12,8 +12,8 @@ from pathlib import Path
 
 # %% ../nbs/09_cli.ipynb #after
 AFTER = {
-    'plain': dict(drop=0., n_components=40, leave_out=0., refine_epochs=0),
-    'sharp': dict(drop=.05, n_components=40, leave_out=.1, refine_epochs=12),
+    'plain': dict(drop=0., draws=1, n_components=40, leave_out=0., refine_epochs=0),
+    'sharp': dict(drop=.03, draws=2, n_components=200, leave_out=.05, refine_epochs=12),
 }
 
 # %% ../nbs/09_cli.ipynb #train
@@ -42,6 +42,7 @@ def train_command(args: argparse.Namespace) -> None:
     after = AFTER[args.recipe] | {k: v for k in AFTER[args.recipe] if (v := getattr(args, k)) is not None}
     if args.epochs is not None: whole_number(args.epochs, '--epochs', 1)
     whole_number(after['n_components'], '--components', 1, 1000)
+    whole_number(after['draws'], '--draws', 1, 100)
     whole_number(after['refine_epochs'], '--refine-epochs', 0)
     whole_number(args.seed, '--seed', 0, MAX_SEED)
     for name in 'drop', 'leave_out':
@@ -62,11 +63,13 @@ def train_command(args: argparse.Namespace) -> None:
     model.cpu()
     seconds = dict(networks=sum(row['seconds'] for row in history))
     def lap(stage, began=[time.perf_counter()]): seconds[stage], began[0] = time.perf_counter() - began[0], time.perf_counter()
-    z = model.reparameterize(*posterior(model, images), torch.Generator().manual_seed(args.seed))
+    generator, moments = torch.Generator().manual_seed(args.seed), posterior(model, images)
+    draws = [model.reparameterize(*moments, generator) for _ in range(after['draws'])]
     clear = torch.ones(len(labels), dtype=torch.bool)
     if after['drop']:
-        clear = clear_ones(label_margin(model, fit_prior(z, labels, n_components=1, progress=False), images, labels), labels, after['drop'])
-    prior = fit_prior(z[clear], labels[clear], n_components=after['n_components'], leave_out=after['leave_out'], seed=args.seed, progress=progress)
+        clear = clear_ones(label_margin(model, fit_prior(draws[0], labels, n_components=1, progress=False), images, labels), labels, after['drop'])
+    prior = fit_prior(torch.cat([z[clear] for z in draws]), labels[clear].repeat(after['draws']), n_components=after['n_components'],
+                      leave_out=after['leave_out'], seed=args.seed, progress=progress)
     lap('priors')
     refined = refine(model, prior, images, labels, after['refine_epochs'], seed=args.seed, device=args.device,
                      progress=progress) if after['refine_epochs'] else []
@@ -115,6 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument('--recipe', choices=('plain', 'sharp'), default='sharp', help='hyperparameters of every step (default: %(default)s)')
     train.add_argument('--epochs', type=int, help='passes over the training images (default: those of the recipe, 50)')
     train.add_argument('--components', type=int, dest='n_components', help='Gaussians of each class prior (default: that of the recipe)')
+    train.add_argument('--draws', type=int, help='latents drawn from the posterior of each image for the fit (default: that of the recipe)')
     train.add_argument('--drop', type=float, help='share of the images of a digit, the most doubtful, to leave out of the fit (default: that of the recipe)')
     train.add_argument('--leave-out', type=float, help='share of the prior, the least dense, not to sample from (default: that of the recipe)')
     train.add_argument('--refine-epochs', type=int, help='passes of refinement of the decoder (default: those of the recipe)')

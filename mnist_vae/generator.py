@@ -213,6 +213,11 @@ class DigitGenerator:
         labels, generator = torch.arange(whole_number(n, 'n', 1, MAX_IMAGES)) % N_CLASSES, _generator(seed)
         return self._atlas.place(self._prior.sample(labels, generator), labels), labels
 
+    @property
+    def islands(self) -> Tensor:
+        "The middle of each digit's island on the map: float64 (10, 2)."
+        return self._atlas.centres
+
     @torch.no_grad()
     def at(self, x: float, y: float) -> tuple[int, Tensor]:
         "The digit at a point of the map, the nearest to it, and its image, float32 (28, 28). ValueError unless both are numbers."

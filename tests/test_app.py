@@ -11,11 +11,15 @@ from urllib.request import urlopen
 
 import numpy as np
 import pytest
+import torch
+from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
+from playwright.sync_api import expect
 from streamlit.testing.v1 import AppTest
 
 from conftest import ROOT
-from mnist_vae.generator import default_weights
+from mnist_vae.export import png
+from mnist_vae.generator import DigitGenerator, default_weights
 from mnist_vae.training import load_checkpoint
 
 
@@ -67,35 +71,69 @@ def test_link_reopens_the_same_images(app):
     app.button[0].click().run()
     address = {name: str(app.query_params[name][0] if isinstance(app.query_params[name], list) else app.query_params[name]) for name in ('seed', 'hand')}
     assert pictures(visit(digit='4', **address)) == pictures(app)
-    assert pictures(visit(digit='4', **address), of='number') == pictures(app, of='number')
+    number = pictures(visit(tab='Number', **address), of='number')
+    assert number == pictures(visit(tab='Number', hand=address['hand']), of='number') != pictures(visit(tab='Number', hand='5'), of='number')
     assert pictures(visit(digit='4', seed='12')) == pictures(visit(digit='4', seed='12')) != pictures(visit(digit='4', seed='13'))
 
 
-@pytest.mark.parametrize('parameters', [dict(digit='x'), dict(digit='12'), dict(seed='-4'), dict(seed='99999999999'), dict(seed='²'),
+@pytest.mark.parametrize('parameters', [dict(digit='x'), dict(digit='12'), dict(seed='-4'), dict(seed='99999999999'), dict(seed='²'), dict(tab='Nowhere'),
                                         dict(hand='1e5'), dict(number='12a'), dict(number='1' * 21), dict(digit='<b>', seed='')],
                          ids=lambda parameters: '&'.join(parameters))
 def test_bad_link_falls_back_with_a_note(parameters):
     at = visit(**parameters)
     assert all(name in at.info[0].value for name in parameters) and '<' not in at.info[0].value
     assert len(pictures(at)) == 5
+    at.button[0].click().run()
+    assert not at.info, 'the note is for the link, not for what comes after it'
 
 
-def test_number_in_one_handwriting(app):
-    ((first, alt),) = pictures(app, of='number')
+def test_number_in_one_handwriting():
+    at = visit(tab='Number')
+    ((first, alt),) = pictures(at, of='number')
     assert alt == 'The number 2026 in one handwriting'
-    app.button[1].click().run()
-    ((second, _),) = pictures(app, of='number')
-    assert second != first and len(pictures(app)) == 5
+    at.button[1].click().run()
+    ((second, _),) = pictures(at, of='number')
+    assert second != first
     for bad in ('abc', '1.5', '²', ''):
-        app.text_input[0].set_value(bad).run()
-        assert not app.exception and not pictures(app, of='number') and 'digits from 0 to 9' in app.warning[0].value, bad
-    app.text_input[0].set_value('1').run()
-    assert pictures(app, of='number')
+        at.text_input[0].set_value(bad).run()
+        assert not at.exception and not pictures(at, of='number') and 'digits from 0 to 9' in at.warning[0].value, bad
+    at.text_input[0].set_value('1').run()
+    assert pictures(at, of='number')
 
 
-def test_quality_is_that_of_the_checkpoint(app):
+def test_sample_of_a_handwriting():
+    at = visit(tab='Handwriting')
+    ((first, _),) = pictures(at, of='in this handwriting')
+    told = at.selectbox[1]
+    assert told.label == 'The model reads' and told.options[0] == 'a 4', 'the first sample is a slanted 4'
+    told.select(9).run()
+    ((as_nine, _),) = pictures(at, of='in this handwriting')
+    at.get('button_group')[0].set_value('bold 5').run()
+    ((bold, _),) = pictures(at, of='in this handwriting')
+    assert len({first, as_nine, bold}) == 3 and at.selectbox[1].options[0] == 'a 5'
+
+
+def test_sliders_and_morph():
+    at = visit(tab='Explore')
+    assert [slider.label for slider in at.slider] == [name.capitalize() for name in DigitGenerator.load().styles]
+    ((plain, _),) = pictures(at, of='standard deviations')
+    at.slider[0].set_value(1.5).run()
+    ((slanted, alt),) = pictures(at, of='standard deviations')
+    assert slanted != plain and '+1.5' in alt
+    ((_, moves),) = pictures(at, of='turns into')
+    assert moves == 'A handwritten three turns into eight and back'
+    at.toggle[0].set_value(False).run()
+    assert not pictures(at, of='turns into') and pictures(at, of='Twelve steps')
+
+
+def test_quality_is_that_of_the_checkpoint():
     card = load_checkpoint(default_weights())[1]['metrics']['quality']['rows']['class priors']
-    assert [metric.value for metric in app.metric] == [f'{card["consistency"]:.2%}', f'{card["worst_digit"]:.2%}', f'{card["fid"]:.2f}', f'{card["cas"]:.2%}']
+    at = visit(tab='Quality')
+    assert [metric.value for metric in at.metric] == [f'{card["consistency"]:.2%}', f'{card["worst_digit"]:.2%}', f'{card["fid"]:.2f}', f'{card["cas"]:.2%}']
+
+
+def test_closed_tabs_take_no_time(app):
+    assert not app.metric and not app.slider and not pictures(app, of='number') and not pictures(app, of='handwriting')
 
 
 @pytest.fixture(scope='module')
@@ -129,11 +167,150 @@ def browser(chromium):
         browser.close()
 
 
-@pytest.mark.parametrize('width, scheme', [(1280, 'light'), (375, 'dark')])
-def test_visitor_picks_a_digit_and_clicks(server, browser, width, scheme):
-    page = browser.new_page(viewport={'width': width, 'height': 720}, color_scheme=scheme)
+both_looks = pytest.mark.parametrize('width, scheme', [(1280, 'light'), (375, 'dark')])
+
+
+def settle(page):
+    "Wait until the script has run to its end."
+    page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]')
+
+
+def watch(page) -> list[str]:
+    "The list into which the page's errors go."
     problems = []
     page.on('pageerror', lambda e: problems.append(str(e)))
+    return problems
+
+
+def source(page, alt, other_than=None) -> str:
+    "The address of the picture whose alternative text has `alt` in it, once it is another than `other_than`, and is there."
+    return page.wait_for_function('''([alt, other]) => [...document.querySelectorAll("img")].find(
+        i => i.alt.includes(alt) && i.complete && i.naturalWidth && i.src != other)?.src''', arg=[alt, other_than]).json_value()
+
+
+@both_looks
+@pytest.mark.parametrize('tab', ['Generate', 'Handwriting', 'Number', 'Explore', 'Quality'])
+def test_fits_and_is_accessible(server, browser, tab, width, scheme):
+    page = browser.new_page(viewport={'width': width, 'height': 720}, color_scheme=scheme)
+    problems = watch(page)
+    page.goto(f'{server}/?tab={tab}')
+    page.get_by_role('tab', name=tab, selected=True).wait_for()
+    settle(page)
+    page.wait_for_function('[...document.images].every(i => i.complete)')
+    assert page.evaluate('document.documentElement.scrollWidth') <= width, 'nothing to scroll sideways'
+    height = page.evaluate('document.querySelector("[data-testid=stMain]").scrollHeight')
+    page.set_viewport_size({'width': width, 'height': height})           # all of it: what is out of view is not looked at
+    if folder := os.environ.get('SCREENSHOTS'): page.screenshot(path=f'{folder}/app-{tab.lower()}-{scheme}-{width}.png')
+    found = Axe().run(page).response['violations']
+    assert not found, [(violation['id'], [node['html'] for node in violation['nodes']]) for violation in found]
+    assert not problems
+    page.close()
+
+
+def draw(page, strokes):
+    "Draw on the pad; `strokes` are in shares of its side."
+    pad = page.get_by_role('img', name='Pad to draw')
+    pad.scroll_into_view_if_needed()
+    box = pad.bounding_box()
+    for stroke in strokes:
+        for i, (x, y) in enumerate(stroke):
+            page.mouse.move(box['x'] + x * box['width'], box['y'] + y * box['height'], steps=6)
+            if not i: page.mouse.down()
+        page.mouse.up()
+
+
+def test_handwriting_drawn_and_sent(server, browser, tmp_path):
+    page = browser.new_page(viewport={'width': 375, 'height': 800})
+    problems = watch(page)
+    page.goto(f'{server}/?tab=Handwriting')
+    ten = source(page, 'in this handwriting')
+    reading = page.get_by_role('combobox', name='The model reads')
+    draw(page, [[(.25, .2), (.75, .2), (.45, .85)]])
+    seven = source(page, 'in this handwriting', other_than=ten)
+    expect(reading).to_have_value('a 7', timeout=30_000)
+    page.get_by_role('button', name='Clear').click()
+    draw(page, [[(.45, .15), (.3, .55), (.75, .55)], [(.65, .15), (.62, .9)]])                # two strokes
+    expect(reading).to_have_value('a 4', timeout=30_000)
+    settle(page)
+    four = source(page, 'in this handwriting', other_than=seven)
+    with page.expect_download() as file: page.get_by_role('button', name='PNG transparent').click()
+    assert Image.open(file.value.path()).mode == 'LA'
+
+    digit = DigitGenerator.load().generate(3, 1, seed=1)[0]
+    (tmp_path / 'three.png').write_bytes(png(1 - torch.nn.functional.pad(digit, (20, 5, 3, 30)), 6))          # dark ink, not centred
+    page.set_input_files('input[type=file]', tmp_path / 'three.png')
+    expect(reading).to_have_value('a 3', timeout=30_000)
+    three = source(page, 'in this handwriting', other_than=four)
+
+    Image.new('L', (5000, 4000)).save(tmp_path / 'bomb.png')
+    (tmp_path / 'half.png').write_bytes((tmp_path / 'three.png').read_bytes()[:200])
+    (tmp_path / 'text.png').write_text('<script>alert(1)</script>')
+    (tmp_path / 'large.png').write_bytes(bytes(3 * 2**20))
+    for name, message in {'bomb': '5000×4000 pixels', 'half': 'cannot be read', 'text': 'cannot be read', 'large': 'larger than 2 MB'}.items():
+        page.set_input_files('input[type=file]', tmp_path / f'{name}.png')
+        page.get_by_text(message).first.wait_for()
+        settle(page)
+    page.get_by_role('radio', name='bold 5').click()
+    source(page, 'in this handwriting', other_than=three)
+    assert not problems
+    page.close()
+
+
+def test_map_and_sliders(server, browser):
+    page = browser.new_page(viewport={'width': 1280, 'height': 900})
+    problems = watch(page)
+    page.goto(f'{server}/?tab=Explore')
+    plain = source(page, 'standard deviations')
+    page.get_by_role('slider', name='Slant').focus()
+    page.keyboard.press('ArrowRight')
+    source(page, 'Slant +0.1'.lower(), other_than=plain)
+    with page.expect_download() as file: page.get_by_role('button', name='GIF').click()
+    assert Image.open(file.value.path()).n_frames > 24
+
+    there = page.get_by_role('img', name='at this point of the map')
+    there.wait_for()
+    assert 'eight' in there.get_attribute('alt')
+    before = source(page, 'at this point of the map')
+    east = page.get_by_label('West to east')
+    east.focus()
+    for _ in range(6): page.keyboard.press('ArrowRight')
+    moved = source(page, 'at this point of the map', other_than=before)
+    box = page.get_by_role('img', name='Map of the latent space').bounding_box()
+    seen = set()
+    for x, y in ((.1, .7), (.3, .2), (.6, .1), (.9, .6), (.6, .9)):
+        page.mouse.click(box['x'] + x * box['width'], box['y'] + y * box['height'])
+        moved = source(page, 'at this point of the map', other_than=moved)
+        seen.add(there.get_attribute('alt'))
+    assert len(seen) >= 4, 'other islands, other digits'
+    assert not problems
+    page.close()
+
+
+def test_number_is_kept(server, browser):
+    page = browser.new_page()
+    page.goto(f'{server}/?tab=Number')
+    page.get_by_role('textbox', name='Number', exact=True).fill('31415926')
+    page.keyboard.press('Enter')
+    page.get_by_role('img', name='The number 31415926').wait_for()
+    settle(page)
+    with page.expect_download() as file: page.get_by_role('button', name='transparent, 8×').click()
+    picture = Image.open(file.value.path())
+    assert file.value.suggested_filename == '31415926-8x.png' and picture.mode == 'LA' and picture.size == (8 * 8 * 28, 8 * 28)
+    page.close()
+
+
+def test_bad_link_is_mended(server, browser):
+    page = browser.new_page()
+    page.goto(f'{server}/?digit=12&seed=-1')
+    page.get_by_text('no usable digit and no usable seed').wait_for()
+    page.wait_for_function('/seed=\\d+/.test(location.href)')                                   # one that can be shared
+    page.close()
+
+
+@both_looks
+def test_visitor_picks_a_digit_and_clicks(server, browser, width, scheme):
+    page = browser.new_page(viewport={'width': width, 'height': 720}, color_scheme=scheme)
+    problems = watch(page)
     page.goto(server)
 
     def shown(name):
@@ -163,38 +340,22 @@ def test_visitor_picks_a_digit_and_clicks(server, browser, width, scheme):
     second = shown('three')
     assert len(set(second)) == 5 and not set(first) & set(second)
 
-    def fits_and_looks(name):
-        assert page.evaluate('document.documentElement.scrollWidth') <= width, 'nothing to scroll sideways'
-        if folder := os.environ.get('SCREENSHOTS'): page.screenshot(path=f'{folder}/app-{name}-{scheme}-{width}.png', full_page=True)
-
     def download(label):
         with page.expect_download() as file: page.get_by_role('button', name=label).click()
         return file.value.suggested_filename, Path(file.value.path()).read_bytes()
 
-    def settle(): page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]')   # what comes after the images, too
-
-    settle()
-    fits_and_looks('digits')
+    settle(page)
     seen = [np.asarray(Image.open(io.BytesIO(data)).convert('L')) for data in second]
     seed = re.search(r'seed=(\d+)', page.url)[1]
     name, data = download('NPZ')
     assert name == f'digit-3-seed-{seed}.npz'
-    with np.load(io.BytesIO(data)) as arrays: assert np.abs(arrays['images'].astype(int) - seen).max() <= 1 and arrays['labels'].tolist() == [3] * 5
+    with np.load(io.BytesIO(data)) as arrays: assert np.array_equal(arrays['images'], seen) and arrays['labels'].tolist() == [3] * 5
     name, data = download('ZIP')
     assert len(zipfile.ZipFile(io.BytesIO(data)).namelist()) == 6 and name.endswith('.zip')
-    assert Image.open(io.BytesIO(download(re.compile('PNG$'))[1])).size == (8 * (5 * 30 - 2), 8 * 28)
+    assert Image.open(io.BytesIO(download('PNG sheet')[1])).size == (8 * (5 * 30 - 2), 8 * 28)
 
-    page.get_by_role('tab', name='Write a number').click()
-    page.get_by_role('textbox', name='Number', exact=True).fill('31415926')
-    page.keyboard.press('Enter')
-    page.get_by_role('img', name='The number 31415926').wait_for()
-    settle()
-    fits_and_looks('number')
-    name, data = download('transparent, 8×')
-    assert name == '31415926-8x.png' and Image.open(io.BytesIO(data)).mode == 'LA' and Image.open(io.BytesIO(data)).size == (8 * 8 * 28, 8 * 28)
-    page.get_by_role('tab', name='How good is it?').click()
-    page.get_by_text('Worst digit').wait_for()
-    fits_and_looks('quality')
+    with page.expect_download() as file: page.get_by_role('button', name='PNG 3').click()
+    assert np.array_equal(np.asarray(Image.open(file.value.path()).resize((28, 28), Image.Resampling.NEAREST)), seen[2]), 'one of the five'
 
     visitor = browser.new_page()                                     # somebody who was sent the link
     visitor.goto(page.url)
