@@ -238,7 +238,10 @@ def test_handwriting_drawn_and_sent(server, browser, tmp_path):
 
     digit = DigitGenerator.load().generate(3, 1, seed=1)[0]
     (tmp_path / 'three.png').write_bytes(png(1 - torch.nn.functional.pad(digit, (20, 5, 3, 30)), 6))          # dark ink, not centred
-    page.set_input_files('input[type=file]', tmp_path / 'three.png')
+    large = Image.open(tmp_path / 'three.png').resize((1400, 1450))
+    large.save(tmp_path / 'three.bmp')
+    assert 1.9 * 2**20 < (tmp_path / 'three.bmp').stat().st_size < 2 * 2**20, 'nearly all that may be sent'
+    page.set_input_files('input[type=file]', tmp_path / 'three.bmp')
     expect(reading).to_have_value('a 3', timeout=30_000)
     three = source(page, 'in this handwriting', other_than=four)
 
