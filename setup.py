@@ -12,8 +12,8 @@ WEIGHTS = 'mnist_vae.pth'
 config = ConfigParser(delimiters=['='])
 config.read(ROOT / 'settings.ini', encoding='utf-8')
 cfg = config['DEFAULT']
-extras = {name: cfg[f'{name}_requirements'].split() for name in ('train', 'dashboard', 'dev')}
-extras['dev'] += extras['train'] + extras['dashboard']
+extras = {name: cfg[f'{name}_requirements'].split() for name in ('train', 'dashboard', 'docs', 'dev')}
+extras['dev'] += extras['train'] + extras['dashboard'] + extras['docs']
 
 
 class build_with_weights(build_py):
