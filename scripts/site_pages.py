@@ -43,18 +43,21 @@ def module_of(notebook) -> str | None:
     return found and found[1]
 
 
-def title_of(notebook) -> str:
-    "The first heading of a notebook."
-    found = re.search(r'^#\s+(.+)$', next(cell.source for cell in notebook.cells if cell.cell_type == 'markdown'), re.M)
-    if not found: raise ValueError(f'the first text of a notebook must begin with "# " and its title, not {notebook.cells[0].source[:60]!r}')
-    return found[1].strip()
+def opening_of(notebook) -> tuple[str, str]:
+    "Title and summary of a notebook: `# title`, and below it `> summary` or nothing. ValueError if it does not begin so."
+    first = next((cell.source for cell in notebook.cells if cell.cell_type == 'markdown'), '')
+    found = re.match(r'# +(.+?) *$(?:\n+> (.+))?', first, re.M)
+    if not found: raise ValueError(f'the first text of a notebook must begin with "# " and its title, not {first[:60]!r}')
+    return found[1], found[2] or ''
 
 
 def to_site_links(text: str, up: str) -> str:
     """Links of a notebook, seen from its page, which is `up` away from the site's root.
 
     Other notebooks are pages here, and a heading's anchor is mkdocs's, not Jupyter's; any other file of the repository is shown where it lives.
+    A picture from elsewhere, a badge say, becomes its words: a page asks nobody but its own server.
     """
+    text = re.sub(r'!\[([^\]]*)\]\(https?://[^)]*\)', r'\1', text)
     def link(found):
         target, anchor = found[1], found[2] or ''
         section = '#' + slugify(anchor[1:].replace('-', ' '), '-') if anchor else ''
@@ -72,7 +75,7 @@ def fence(text: str, language: str) -> str:
 
 
 def show(output, alt: str, folder: str, name: str) -> tuple[str, dict[str, bytes]]:
-    "One output of a cell as Markdown, and the files that belong to it. What cannot be shown without a kernel, a widget, is shown as its text."
+    "One output of a cell as Markdown, and the files that belong to it. A widget cannot be shown without a kernel, and is left out."
     plain = lambda text: fence(re.sub(r'\x1b\[[\d;]*m', '', text).strip('\n'), '{ .text .output }') if text.strip() else ''
     if output.output_type == 'stream': return plain(output.text), {}
     data = output.data
@@ -85,6 +88,7 @@ def show(output, alt: str, folder: str, name: str) -> tuple[str, dict[str, bytes
     if 'text/html' in data:
         safe = re.sub(r'<(script|style)\b.*?</\1>', '', data['text/html'], flags=re.S | re.I)
         return '<div class="output">' + re.sub(r'\n\s*\n', '\n', safe) + '</div>', {}       # Markdown would end it at an empty line
+    if 'application/vnd.jupyter.widget-view+json' in data: return '', {}
     return plain(data.get('text/plain', '')), {}
 
 
@@ -112,19 +116,18 @@ def chapter(path: Path) -> tuple[str, dict[str, bytes]]:
     notebook, git_url = nbformat.read(path, as_version=4), settings()['git_url']
     links = [f'[the notebook]({git_url}/blob/main/nbs/{path.name})']
     if module := module_of(notebook): links.append(f'the module [`mnist_vae.{module}`](../reference/{module}.md)')
-    title = notebook.cells[0].source.split('\n\n')
-    summary = next((part[2:] for part in title if part.startswith('> ')), '')
-    head = '---\n' + json.dumps({'description': summary}) + '\n---\n\n'                # JSON is YAML
-    where = title[1] if summary and title[1].startswith('> ') else title[0]
-    return head + text.replace(where, f"{where}\n\nThis chapter is {' and '.join(links)}.\n{{ .source }}", 1), pictures
+    title, summary = opening_of(notebook)
+    opening = re.match(r'# .*(\n+> .+)?' if summary else '# .*', text[text.index(f'# {title}'):])[0]
+    head = '---\n' + json.dumps({'description': summary}) + '\n---\n\n' if summary else ''                # JSON is YAML
+    return head + text.replace(opening, f"{opening}\n\nThis chapter is {' and '.join(links)}.\n{{ .source }}", 1), pictures
 
 
-def modules() -> dict[str, str]:
-    "The package's modules in the order of the chapters, each with the title of its chapter."
-    return {module: title_of(notebook) for path in notebooks() if (module := module_of(notebook := nbformat.read(path, as_version=4)))}
+def modules() -> list[str]:
+    "The package's modules in the order of the chapters."
+    return [module for path in notebooks() if (module := module_of(nbformat.read(path, as_version=4)))]
 
 
-def reference(module: str, title: str) -> str:
+def reference(module: str) -> str:
     "The page of a module: mkdocstrings fills it in."
     return f'---\ntitle: {module}\n---\n\n# `mnist_vae.{module}`\n\n::: mnist_vae.{module}\n'
 
@@ -148,7 +151,7 @@ def on_config(config):
     config.extra['git_url'] = facts['git_url']
     config.nav = [
         {'Start': 'index.md'},
-        {'Chapters': [{title_of(nbformat.read(path, as_version=4)): f'chapters/{path.stem}.md'} for path in notebooks()]},
+        {'Chapters': [{opening_of(nbformat.read(path, as_version=4))[0]: f'chapters/{path.stem}.md'} for path in notebooks()]},
         {'How to': [f'how-to/{path.name}' for path in sorted((ROOT / 'docs/how-to').glob('*.md'))]},
         {'Reference': [{'mnist-vae': 'reference/mnist-vae.md'}] + [{module: f'reference/{module}.md'} for module in modules()]},
     ]
@@ -157,7 +160,7 @@ def on_config(config):
 
 def on_files(files, config):
     "Add the pages that are made, and their pictures."
-    made = {'reference/mnist-vae.md': command_page()} | {f'reference/{module}.md': reference(module, title) for module, title in modules().items()}
+    made = {'reference/mnist-vae.md': command_page()} | {f'reference/{module}.md': reference(module) for module in modules()}
     start, pictures = page(ROOT / 'nbs/index.ipynb', up='')
     made |= {'index.md': '---\nhide: [navigation]\n---\n\n' + start} | {f'index/{name}': data for name, data in pictures.items()}
     for path in notebooks():
@@ -193,6 +196,7 @@ def to_mathml(found) -> str:
     opening, latex = found[1], html.unescape(found[2])
     mathml = convert(latex, display='block' if opening == '[' else 'inline')
     if unknown := re.findall(r'\\[a-zA-Z]+', mathml): raise ValueError(f'no MathML for {unknown} in {latex}')
+    mathml = mathml.replace('<mi>&#x0007E;</mi>', '<mo>&#x0223C;</mo>')                # \sim is a relation, with room around it
     mathml = re.sub(r'<(mi|mn) mathvariant="([a-z-]+)">(.*?)</\1>', lambda m: m[0] if m[2] not in ALPHABETS else
                     f"<{m[1]}>{''.join(of_alphabet(ALPHABETS[m[2]], char) for char in html.unescape(m[3]))}</{m[1]}>", mathml)
     mathml = re.sub(r'(<[^>]+>)<m[io]>([A-Za-z]{2,})</m[io]>(?=(<[^>]+>))', space_function, mathml)
