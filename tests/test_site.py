@@ -6,17 +6,13 @@ import importlib
 import io
 import os
 import re
-import shlex
 import shutil
-import socket
 import subprocess
 import sys
 import threading
-import time
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urlsplit
-from urllib.request import urlopen
 
 import nbformat
 import PIL.Image
@@ -245,28 +241,6 @@ def test_how_to_trains_on_digits_that_look_like_mnists(tmp_path):
         assert gen.read(again) == gen.read(image)
     PIL.Image.new('L', (50, 50), 255).save(tmp_path / 'blank.png')
     with pytest.raises(ValueError, match='blank.png shows no ink'): names['like_mnist'](tmp_path / 'blank.png')
-
-
-def test_how_to_deploy(app_python):
-    spec, = blocks('deploy', 'yaml')
-    if (kept := ROOT / '.do/app.yaml').exists(): assert yaml.safe_load(kept.read_text()) == yaml.safe_load(spec), 'the page and the file differ'
-    service = yaml.safe_load(spec)['services'][0]
-    command, port = service['run_command'], str(service['http_port'])
-    assert f'--server.port {port}' in command and command.removeprefix('streamlit') in '\n'.join(blocks('deploy', 'sh'))
-    with socket.socket() as s: s.bind(('127.0.0.1', 0)); free = str(s.getsockname()[1])
-    server = subprocess.Popen([app_python, '-m', *shlex.split(command.replace(port, free))], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    try:
-        check, = blocks('deploy', 'python')
-        assert f':{port}{service["health_check"]["http_path"]}' in check
-        for _ in range(100):
-            with contextlib.suppress(OSError):
-                urlopen(f'http://127.0.0.1:{free}/', timeout=5)
-                break
-            assert server.poll() is None, server.stdout.read().decode()
-            time.sleep(.3)
-        with contextlib.redirect_stdout(io.StringIO()) as out: exec(check.replace(port, free), {})
-        assert out.getvalue().strip() == 'ok'
-    finally: server.terminate(); server.wait(20)
 
 
 # --- the workflows ---
