@@ -1,6 +1,7 @@
 """What several tests need: the checkout, real MNIST, the browser, and the environment that serves the app."""
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from functools import cache
@@ -21,6 +22,13 @@ def why_no_mnist() -> str:
     return ''
 
 
+def free_port() -> int:
+    "A port of this machine that nobody listens on."
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        return s.getsockname()[1]
+
+
 @pytest.fixture
 def mnist():
     "Skip the test, with the reason, where real MNIST cannot be had; in CI let it fail."
@@ -35,6 +43,16 @@ def chromium() -> str:
         assert not CI, 'CI must install Chromium'
         pytest.skip('neither chromium nor google-chrome is on the PATH')
     return found
+
+
+@pytest.fixture(scope='module')
+def browser(chromium):
+    "A headless browser, by Playwright; of one module, because nothing else may run an event loop beside it."
+    from playwright.sync_api import sync_playwright
+    with sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=chromium, args=['--no-sandbox', '--disable-gpu', '--disable-background-networking'])
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(scope='session')

@@ -2,7 +2,6 @@
 import io
 import os
 import re
-import socket
 import subprocess
 import time
 import zipfile
@@ -17,7 +16,7 @@ from PIL import Image
 from playwright.sync_api import expect
 from streamlit.testing.v1 import AppTest
 
-from conftest import ROOT
+from conftest import ROOT, free_port
 from mnist_vae.export import png
 from mnist_vae.generator import DigitGenerator, default_weights
 from mnist_vae.training import load_checkpoint
@@ -139,9 +138,7 @@ def test_closed_tabs_take_no_time(app):
 @pytest.fixture(scope='module')
 def server(app_python):
     "The app's address, served as README says, on a free port."
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        port = s.getsockname()[1]
+    port = free_port()
     process = subprocess.Popen([app_python, '-m', 'streamlit', 'run', 'app.py', '--server.headless=true',
                                 f'--server.port={port}', '--server.address=127.0.0.1'], cwd=ROOT)
     address = f'http://127.0.0.1:{port}'
@@ -156,15 +153,6 @@ def server(app_python):
     finally:
         process.terminate()
         process.wait(10)
-
-
-@pytest.fixture(scope='module')
-def browser(chromium):
-    from playwright.sync_api import sync_playwright
-    with sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=chromium, args=['--no-sandbox', '--disable-gpu', '--disable-background-networking'])
-        yield browser
-        browser.close()
 
 
 both_looks = pytest.mark.parametrize('width, scheme', [(1280, 'light'), (375, 'dark')])
