@@ -271,15 +271,6 @@ def address(site):
     server.shutdown()
 
 
-@pytest.fixture(scope='module')
-def browser(chromium):
-    from playwright.sync_api import sync_playwright
-    with sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=chromium, args=['--no-sandbox', '--disable-gpu', '--disable-background-networking'])
-        yield browser
-        browser.close()
-
-
 @pytest.mark.parametrize('scheme, width', [('light', 1360), ('dark', 1360), ('light', 375), ('dark', 375)])
 def test_pages_fit_can_be_read_and_ask_nobody(browser, address, scheme, width):
     from axe_playwright_python.sync_playwright import Axe
