@@ -63,16 +63,19 @@ class ClassPrior:
         """
         means, scale_tril, threshold = self.means.double(), self.scale_tril.double(), self.threshold.double()[labels]
         u = torch.rand(len(labels), TRIES, 1 + means.shape[-1], generator=generator, dtype=torch.float64)
-        cdf = self.weights.double().cumsum(1)
+        weights = self.weights.double()
+        cdf, log_normaliser = weights.cumsum(1), .5 * means.shape[-1] * math.log(2 * math.pi)
         z, best = means.new_empty(len(labels), means.shape[-1]), torch.full_like(threshold, -torch.inf)
         missing = torch.arange(len(labels))                                              # those that still have no latent
         for i in range(TRIES):
             y, v = labels[missing], u[missing, i]
             k = (v[:, :1] * cdf[y, -1:] >= cdf[y]).sum(1).clamp(max=cdf.shape[1] - 1)
-            draw = means[y, k] + torch.einsum('nij,nj->ni', scale_tril[y, k], to_normal(v[:, 1:]))       # (M, D)
+            L, eps = scale_tril[y, k], to_normal(v[:, 1:])                               # (M, D, D), (M, D)
+            draw = means[y, k] + torch.einsum('nij,nj->ni', L, eps)                      # (M, D)
             if i == 0: z.copy_(draw)
-            if (self.threshold == -torch.inf).all(): break                               # nothing is left out
-            log_p = self.log_prob(draw, y)
+            # Its own Gaussian alone often shows that p(z|y), the sum over all of them, is large enough.
+            log_p = weights[y, k].log() - L.diagonal(dim1=1, dim2=2).log().sum(1) - .5 * eps.square().sum(1) - log_normaliser
+            if (doubt := log_p < threshold[missing]).any(): log_p[doubt] = self.log_prob(draw[doubt], y[doubt])
             better = log_p > best[missing]
             z[missing[better]], best[missing[better]] = draw[better], log_p[better]
             missing = missing[best[missing] < threshold[missing]]

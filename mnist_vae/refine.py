@@ -16,7 +16,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from .data import check_images, check_labels, whole_number
 from .model import N_CLASSES, VAE, one_hot
 from .prior import ClassPrior, posterior
-from .training import MAX_SEED
+from .training import MAX_SEED, ema_update
 
 # %% ../nbs/04b_refine.ipynb #classifier
 class Classifier(nn.Module):
@@ -166,7 +166,7 @@ def refine(model: VAE, prior: ClassPrior, images: Tensor, labels: Tensor, epochs
                 for schedule in schedules: schedule.step()
                 n_steps += 1
                 with torch.no_grad():
-                    for a, b in zip(average.parameters(), decoder.parameters()): a.lerp_(b, 1 - min(ema, n_steps / (n_steps + 9)))
+                    for a, b in zip(average.parameters(), decoder.parameters()): ema_update(a, b, n_steps, ema)
                     total += torch.stack([*doubts, cross_entropy, bce])
                 bar.update()
             history.append(dict(epoch=epoch) | dict(zip(('pixels', 'features', 'reader', 'bce'), (total / steps).tolist())))
