@@ -40,7 +40,7 @@ ROOT = Path(__file__).resolve().parent.parent
 N = 5                    # pictures of one click
 BUTTON = 'Generate 5 Images'
 PICTURE = re.compile(r'variation (\d) of 5')
-TIMEOUT = 60             # seconds that anything may take
+TIMEOUT = 180            # seconds that anything may take, on a busy computer too
 MEMORY, GROWTH = 350, 15  # MB: the most it may hold, and the most it may grow from the third round to the last
 
 
