@@ -3,12 +3,13 @@
     streamlit run app.py
 """
 import base64
+import gc
 import secrets
 
 import streamlit as st
 import torch
 
-from mnist_vae.components import MAP, PAD
+from mnist_vae.components import MAP, PAD, dot_plot, line_plot
 from mnist_vae.explore import REACH
 from mnist_vae.export import gif, npz, png, sheet, to_bytes, zip_of_pngs
 from mnist_vae.generator import MAX_TEXT, DigitGenerator, default_weights, is_number
@@ -35,7 +36,13 @@ h2 {font-size: 1.5rem !important}
 
 
 @st.cache_resource(show_spinner='Reading the weights …')
-def generator() -> DigitGenerator: return DigitGenerator.load()
+def generator() -> DigitGenerator:
+    torch.set_num_threads(1)                                             # five digits are too little work to share out
+    loaded = DigitGenerator.load()
+    loaded.in_style([])                                                  # what handwriting needs is made here, once
+    gc.collect()
+    gc.freeze()                                                          # Streamlit collects garbage after each run: not among all of PyTorch's objects
+    return loaded
 
 
 @st.cache_resource
@@ -243,19 +250,6 @@ with of_exploring:
         atlas()
 
 
-def panel(title: str, column: str, rows: dict, percent: bool) -> None:
-    "One figure of the quality card: a dot for the textbook's samples and one for ours, and a line for real images."
-    values = [dict(what=what, value=rows[name][column] * (100 if percent else 1)) for what, name in
-              (('textbook prior', 'N(0, I)'), ('as generated', 'class priors'), ('real images', 'real training images')) if column in rows[name]]
-    ink = '#f0ece4' if st.context.theme.type == 'dark' else '#1c1917'
-    x = dict(field='value', type='quantitative', axis=None, scale=dict(zero=False, padding=36) | (dict(type='log') if column == 'fid' else {}))
-    st.vega_lite_chart(values, dict(
-        title=dict(text=title, anchor='start'), height=150, encoding=dict(x=x, y=dict(field='what', type='nominal', sort=None, title=None, axis=dict(labelLimit=200, labelColor=ink, grid=True))),
-        layer=[dict(mark=dict(type='point', filled=True, size=140, opacity=1), encoding=dict(color=dict(field='what', type='nominal', sort=None, legend=None))),
-               dict(mark=dict(type='text', dy=-14, color=ink), encoding=dict(text=dict(field='value', type='quantitative', format='.2f')))]),
-        width=330, alt=f'{title}: ' + ', '.join(f"{v['what']} {v['value']:.2f}" for v in values))
-
-
 with of_quality:
     card = measured().get('quality', {}) if of_quality.open else {}
     if 'cas' in card.get('rows', {}).get('class priors', {}):
@@ -269,14 +263,13 @@ with of_quality:
             st.metric('FID', f'{ours["fid"]:.2f}', border=True, help=f'Real training images: {real["fid"]:.2f}')
             st.metric('Teaches a reader', f'{ours["cas"]:.2%}', border=True,
                       help=f'Accuracy on real test images after learning from generated ones alone. From real ones: {real["cas"]:.2%}')
-        with st.container(horizontal=True, key='panels'):
-            for title, column, percent in (('Right digit, %', 'consistency', True), ('FID, less is better', 'fid', False), ('Recall: how much of the variety', 'recall', False),
-                                           ('Coverage', 'coverage', False)): panel(title, column, rows, percent)
-        st.table({'Images': ['generated', 'real training images'],
-                  **{name.capitalize(): [f'{row[name]:.3f}' for row in (ours, real)] for name in ('precision', 'recall', 'density', 'coverage')}})
-        history = [dict(epoch=row['epoch'], nats=row[name], part=name.upper()) for row in measured()['history'] for name in ('bce', 'kl')]
+        def three(column, factor=1): return {name: factor * rows[row][column] for name, row in (('textbook prior', 'N(0, I)'), ('as generated', 'class priors'), ('real images', 'real training images'))}
+        st.html('<div style="display: flex; flex-wrap: wrap; gap: 1.5rem 2rem">' + dot_plot('Right digit, %', three('consistency', 100)) + dot_plot('FID, less is better', three('fid'), log=True)
+                + dot_plot('Recall: how much of the variety', three('recall')) + dot_plot('Coverage', three('coverage')) + '</div>')
+        names = 'precision', 'recall', 'density', 'coverage'
+        st.markdown('\n'.join(['| Images | ' + ' | '.join(map(str.capitalize, names)) + ' |', '|---' * 5 + '|',
+                               *(f'| {what} | ' + ' | '.join(f'{row[name]:.3f}' for name in names) + ' |' for what, row in (('generated', ours), ('real', real)))]))
         st.header('How it learned')
-        st.vega_lite_chart(history, dict(mark=dict(type='line', strokeWidth=2.5), height=220, encoding=dict(
-            x=dict(field='epoch', type='quantitative', title='epoch'), y=dict(field='nats', type='quantitative', title='nats an image'), color=dict(field='part', type='nominal', title=None))),
-            width='stretch', alt=f"BCE and KL, nats an image, over {history[-1]['epoch']} epochs of training")
+        history = measured()['history']
+        st.html(line_plot('Loss in nats an image', {name.upper(): [row[name] for row in history] for name in ('bce', 'kl')}, 'epochs'))
     elif of_quality.open: st.write('These weights have not been measured yet: `mnist-vae measure` does.')

@@ -47,7 +47,8 @@ class Styles:
         labels = torch.arange(N_CLASSES).repeat_interleave(n)
         z = prior.sample(labels, torch.Generator().manual_seed(1))
         standard = lambda t: torch.nn.functional.normalize((t := t.view(N_CLASSES, n, -1)) - t.mean(1, keepdim=True), dim=1)
-        drawn = standard(traits(torch.sigmoid(decoder(z, one_hot(labels, z.dtype))).view(-1, 28, 28)))
+        drawn = standard(torch.cat([traits(torch.sigmoid(decoder(part, one_hot(y, z.dtype))).view(-1, 28, 28))
+                                    for part, y in zip(z.split(n), labels.split(n))]))
         correlation = (standard(self.of(z, labels)).mT @ drawn).mean(0)                  # (K, 4)
         names, left = [''] * k, correlation.abs()
         for _ in range(k):

@@ -41,7 +41,8 @@ class Handwriting:
     def __init__(self, decoder: Decoder, prior: ClassPrior, n: int = 500):
         labels = torch.arange(N_CLASSES).repeat_interleave(n)
         z = prior.sample(labels, torch.Generator().manual_seed(0))
-        traits = slant_and_ink(torch.sigmoid(decoder(z, one_hot(labels, z.dtype))).view(-1, 28, 28)).view(N_CLASSES, n, 2)
+        traits = torch.stack([slant_and_ink(torch.sigmoid(decoder(part, one_hot(y, z.dtype))).view(-1, 28, 28))   # a digit at a time: less memory
+                              for part, y in zip(z.split(n), labels.split(n))])                                    # (10, n, 2)
         self.mean = torch.einsum('yk,ykd->yd', prior.weights, prior.means)               # (10, D)
         off = prior.means - self.mean[:, None]
         cov = torch.einsum('yk,ykij->yij', prior.weights, prior.scale_tril @ prior.scale_tril.mT + off[..., None] * off[..., None, :])
