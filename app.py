@@ -264,12 +264,15 @@ with of_quality:
             st.metric('Teaches a reader', f'{ours["cas"]:.2%}', border=True,
                       help=f'Accuracy on real test images after learning from generated ones alone. From real ones: {real["cas"]:.2%}')
         def three(column, factor=1): return {name: factor * rows[row][column] for name, row in (('textbook prior', 'N(0, I)'), ('as generated', 'class priors'), ('real images', 'real training images'))}
-        st.html('<div style="display: flex; flex-wrap: wrap; gap: 1.5rem 2rem">' + dot_plot('Right digit, %', three('consistency', 100)) + dot_plot('FID, less is better', three('fid'), log=True)
-                + dot_plot('Recall: how much of the variety', three('recall')) + dot_plot('Coverage', three('coverage')) + '</div>')
-        names = 'precision', 'recall', 'density', 'coverage'
-        st.markdown('\n'.join(['| Images | ' + ' | '.join(map(str.capitalize, names)) + ' |', '|---' * 5 + '|',
-                               *(f'| {what} | ' + ' | '.join(f'{row[name]:.3f}' for name in names) + ' |' for what, row in (('generated', ours), ('real', real)))]))
+        ink = '#f0ece4' if st.context.theme.type == 'dark' else '#1c1917'
+        with st.container(horizontal=True, key='plots'):
+            for title, column, factor in (('Right digit, %', 'consistency', 100), ('FID, less is better', 'fid', 1), ('Recall: how much of the variety', 'recall', 1), ('Coverage', 'coverage', 1)):
+                values = {name: factor * rows[row][column] for name, row in (('textbook prior', 'N(0, I)'), ('as generated', 'class priors'), ('real images', 'real training images'))}
+                svg, said = dot_plot(title, values, ink, log=column == 'fid')
+                st.image(svg, width=330, alt=said)
+        st.markdown('\n'.join(['| 10,000 images | generated | real |', '|---|---|---|',
+                               *(f'| {name} | {ours[name]:.3f} | {real[name]:.3f} |' for name in ('precision', 'recall', 'density', 'coverage'))]))
         st.header('How it learned')
-        history = measured()['history']
-        st.html(line_plot('Loss in nats an image', {name.upper(): [row[name] for row in history] for name in ('bce', 'kl')}, 'epochs'))
+        svg, said = line_plot('Loss in nats an image', {name.upper(): [row[name] for row in measured()['history']] for name in ('bce', 'kl')}, 'epochs', ink)
+        st.image(svg, width=660, alt=said)
     elif of_quality.open: st.write('These weights have not been measured yet: `mnist-vae measure` does.')

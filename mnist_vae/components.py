@@ -118,15 +118,17 @@ export default function({parentElement, data, setStateValue}) {
 # %% ../nbs/08b_components.ipynb #plots
 GREY, ACCENT = '#a8a29e', '#14998c'  # to be seen on paper and on ink
 
-def _svg(width: int, height: int, label: str, *parts: str) -> str:
-    return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" style="max-width: 100%; height: auto" role="img" aria-label="{escape(label)}" font-size="13">'
-            + ''.join(parts) + '</svg>')
+def _svg(width: int, height: int, ink: str, *parts: str) -> str:
+    return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" color="{escape(ink)}" '
+            'font-size="13" font-family="\'Source Sans\', \'Source Sans 3\', sans-serif">' + ''.join(parts) + '</svg>')
 
 def _text(x: float, y: float, text: str, anchor: str = 'start', more: str = '') -> str:
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="currentColor" {more}>{escape(text)}</text>'
 
-def dot_plot(title: str, values: dict[str, float], log: bool = False) -> str:
-    "An SVG with a row and a dot for each name and value, the second in the accent's colour and the last in that of the text. ValueError without values."
+def dot_plot(title: str, values: dict[str, float], ink: str = '#1c1917', log: bool = False) -> tuple[str, str]:
+    """An SVG with a row and a dot for each name and value, and the same in words. The second dot has the accent's colour, the last
+    that of the text, `ink`. ValueError without values.
+    """
     if not values: raise ValueError('values must not be empty')
     places = {name: math.log(v) if log else v for name, v in values.items()}
     low, span = min(places.values()), (max(places.values()) - min(places.values())) or 1
@@ -137,10 +139,12 @@ def dot_plot(title: str, values: dict[str, float], log: bool = False) -> str:
         rows += [f'<line x1="120" x2="310" y1="{y}" y2="{y}" stroke="{GREY}" stroke-opacity=".4"/>', f'<circle cx="{x:.1f}" cy="{y}" r="6" fill="{colour}"/>',
                  _text(110, y + 4, name, 'end'), _text(x, y - 10, f'{values[name]:.2f}', 'middle')]
     label = f'{title}: ' + ', '.join(f'{name} {v:.2f}' for name, v in values.items())
-    return _svg(330, 40 + 32 * len(values), label, _text(0, 16, title, more='font-weight="600"'), *rows)
+    return _svg(330, 40 + 32 * len(values), ink, _text(0, 16, title, more='font-weight="600"'), *rows), label
 
-def line_plot(title: str, series: dict[str, list[float]], of: str) -> str:
-    "An SVG with a line for each name and list of values, from 0 up; the values are told by `of`, as in 'epochs'. ValueError unless all have two values or more."
+def line_plot(title: str, series: dict[str, list[float]], of: str, ink: str = '#1c1917') -> tuple[str, str]:
+    """An SVG with a line for each name and list of values, from 0 up, and the same in words; the values are those of the first,
+    second, … of `of`, as in 'epochs'. ValueError unless all have two values or more.
+    """
     if not series or min(map(len, series.values())) < 2: raise ValueError('series must have at least two values each')
     top, n = max(max(values) for values in series.values()), max(map(len, series.values()))
     at = lambda i, v: (40 + 560 * i / (n - 1), 200 - 170 * v / top)
@@ -150,4 +154,4 @@ def line_plot(title: str, series: dict[str, list[float]], of: str) -> str:
         points = ' '.join('{:.1f},{:.1f}'.format(*at(j, v)) for j, v in enumerate(values))
         parts += [f'<polyline points="{points}" fill="none" stroke="{(ACCENT, "currentColor")[i % 2]}" stroke-width="2.5"/>', _text(608, at(0, values[-1])[1] + 4, name)]
     label = f'{title}: ' + ', '.join(f'{name} from {values[0]:.1f} to {values[-1]:.1f}' for name, values in series.items()) + f' over {n} {of}'
-    return _svg(660, 230, label, *parts)
+    return _svg(660, 230, ink, *parts), label
