@@ -39,10 +39,16 @@ h2 {font-size: 1.5rem !important}
 def generator() -> DigitGenerator:
     torch.set_num_threads(1)                                             # five digits are too little work to share out
     loaded = DigitGenerator.load()
-    loaded.in_style([])                                                  # what handwriting needs is made here, once
     gc.collect()
     gc.freeze()                                                          # Streamlit collects garbage after each run: not among all of PyTorch's objects
     return loaded
+
+
+@st.cache_resource(show_spinner=False)
+def writer() -> DigitGenerator:
+    "The generator, with what handwriting needs: it takes half a second, once, that the first five images need not wait for."
+    generator().in_style([])
+    return generator()
 
 
 @st.cache_resource
@@ -52,13 +58,13 @@ def measured() -> dict: return load_checkpoint(default_weights())[1]['metrics']
 @st.cache_resource
 def map_points() -> dict:
     "What the map shows, as plain numbers."
-    xy, labels = generator().map(1500, seed=0)
-    return dict(points=[[round(x, 2), round(y, 2), label] for (x, y), label in zip(xy.tolist(), labels.tolist())], islands=generator().islands.tolist())
+    xy, labels = writer().map(1500, seed=0)
+    return dict(points=[[round(x, 2), round(y, 2), label] for (x, y), label in zip(xy.tolist(), labels.tolist())], islands=writer().islands.tolist())
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def animation(start: int, end: int, seed: int) -> bytes:
-    there = generator().morph(start, end, FRAMES, seed)
+    there = writer().morph(start, end, FRAMES, seed)
     rest = there.new_ones(6, 1, 1)
     return gif(torch.cat([there[:1] * rest, there, there[-1:] * rest, there.flip(0)]), scale=8)
 
@@ -145,7 +151,7 @@ def handwriting() -> torch.Tensor | str | None:
     "The digit whose handwriting counts, (28, 28), or a note: the sample that is chosen, else what was drawn or sent last."
     if not st.session_state.sample: return st.session_state.get('mine')
     sample, values = SAMPLES[st.session_state.sample]
-    return generator().in_style(values)[sample]
+    return writer().in_style(values)[sample]
 
 
 def warn(note: str) -> None: st.warning(f'{note[:1].upper()}{note[1:]}.', icon=':material/draw:')
@@ -155,11 +161,11 @@ def show_handwriting(mine: torch.Tensor | str | None) -> None:
     "All ten digits in the handwriting of `mine` (28, 28); or the note that it is, or nothing."
     if mine is None: return
     if isinstance(mine, str): return warn(mine)
-    read = generator().read(mine)
+    read = writer().read(mine)
     with st.container(horizontal=True, vertical_alignment='center', key='pixels-mine'):
         show(mine, width=56, alt='The digit as the model sees it, 28×28 pixels')
         told = st.selectbox('The model reads', [None, *range(10)], format_func=lambda d: f'a {read}' if d is None else f'no, a {d}', width=140, key=f'told-{read}')
-    try: ten = generator().restyle(mine, read if told is None else told)
+    try: ten = writer().restyle(mine, read if told is None else told)
     except ValueError as e: warn(str(e))
     else:
         with st.container(key='pixels-ten'): show(sheet(ten, columns=10), width='stretch', alt='All ten digits, zero to nine, in this handwriting')
@@ -188,7 +194,7 @@ with of_number:
     if of_number.open:
         if not is_number(text): st.warning(f'A number is 1 to {MAX_TEXT} digits from 0 to 9.', icon=':material/edit:')
         else:
-            line = generator().write(text, hand)
+            line = writer().write(text, hand)
             with st.container(key='pixels-number'): show(line, width=min(56 * len(text), 704), alt=f'The number {text} in one handwriting')
             with st.container(horizontal=True, key='number-downloads'):
                 for scale in (1, 8):
@@ -201,9 +207,9 @@ with of_number:
 def sliders() -> None:
     st.header('All ten digits in one style')
     with st.container(horizontal=True, key='sliders'):
-        values = [st.slider(name.capitalize(), -float(REACH), float(REACH), 0., .1, format='%+.1f', width=160, key=f'style-{name}') for name in generator().styles]
-    ten = sheet(generator().in_style(values), columns=10)
-    told = ', '.join(f'{name} {value:+.1f}' for name, value in zip(generator().styles, values))
+        values = [st.slider(name.capitalize(), -float(REACH), float(REACH), 0., .1, format='%+.1f', width=160, key=f'style-{name}') for name in writer().styles]
+    ten = sheet(writer().in_style(values), columns=10)
+    told = ', '.join(f'{name} {value:+.1f}' for name, value in zip(writer().styles, values))
     with st.container(key='pixels-style'): show(ten, width='stretch', alt=f'All ten digits with {told} standard deviations')
     keep('style', 'style-downloads', PNG=('png', lambda: png(ten, scale=8)))
 
@@ -222,7 +228,7 @@ def morph() -> None:
     with st.container(key='pixels-morph'):
         if moving: st.image(moves, width=224, alt=f'A handwritten {NAMES[start]} turns into {NAMES[end]} and back')
         else:
-            strip = sheet(generator().morph(start, end, 12, chosen), columns=6)
+            strip = sheet(writer().morph(start, end, 12, chosen), columns=6)
             show(strip, width=400, alt=f'Twelve steps from a handwritten {NAMES[start]} to {NAMES[end]}')
     keep(f'{start}-to-{end}', 'morph-downloads', GIF=('gif', lambda: moves))
 
@@ -230,14 +236,14 @@ def morph() -> None:
 @st.fragment
 def atlas() -> None:
     st.header('A map of all handwritings')
-    east, north, *_ = generator().styles
+    east, north, *_ = writer().styles
     st.write(f'Each island is a digit, look-alikes are neighbours. East on an island is more {east}, north more {north}. Click, drag, or use the sliders.')
     with st.container(horizontal=True, gap='medium', key='map-area'):
         with st.container(width=420):
-            state = latent_map(key='map', data=map_points() | dict(at=generator().islands[8].tolist()), default={'at': None}, on_at_change=lambda: None)
+            state = latent_map(key='map', data=map_points() | dict(at=writer().islands[8].tolist()), default={'at': None}, on_at_change=lambda: None)
         try: x, y = map(float, state.at)
-        except (TypeError, ValueError): x, y = generator().islands[8].tolist()
-        there, image = generator().at(min(max(x, -1e3), 1e3), min(max(y, -1e3), 1e3))
+        except (TypeError, ValueError): x, y = writer().islands[8].tolist()
+        there, image = writer().at(min(max(x, -1e3), 1e3), min(max(y, -1e3), 1e3))
         with st.container(width=180, key='pixels-there'):
             show(image, width=168, alt=f'The handwritten {NAMES[there]} at this point of the map')
             st.write(f'On the island of **{there}**')

@@ -44,12 +44,13 @@ class Styles:
         self.transport = optimal_transport(common, cov)                                  # (10, D, D)
         self.back = torch.linalg.inv(self.transport)
 
-        labels = torch.arange(N_CLASSES).repeat_interleave(n)
-        z = prior.sample(labels, torch.Generator().manual_seed(1))
-        standard = lambda t: torch.nn.functional.normalize((t := t.view(N_CLASSES, n, -1)) - t.mean(1, keepdim=True), dim=1)
-        drawn = standard(torch.cat([traits(torch.sigmoid(decoder(part, one_hot(y, z.dtype))).view(-1, 28, 28))
-                                    for part, y in zip(z.split(n), labels.split(n))]))
-        correlation = (standard(self.of(z, labels)).mT @ drawn).mean(0)                  # (K, 4)
+        generator, styles, drawn = torch.Generator().manual_seed(1), [], []
+        for y in torch.arange(N_CLASSES).repeat_interleave(n).split(n):                  # a digit at a time: a server has little memory
+            z = prior.sample(y, generator)
+            styles.append(self.of(z, y))
+            drawn.append(traits(torch.sigmoid(decoder(z, one_hot(y, z.dtype))).view(-1, 28, 28)))
+        standard = lambda parts: torch.nn.functional.normalize((t := torch.stack(parts)) - t.mean(1, keepdim=True), dim=1)
+        correlation = (standard(styles).mT @ standard(drawn)).mean(0)                    # (K, 4)
         names, left = [''] * k, correlation.abs()
         for _ in range(k):
             component, trait = divmod(left.argmax().item(), k)

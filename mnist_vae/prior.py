@@ -86,12 +86,12 @@ class ClassPrior:
         "log p(z|y) in nats, (N,), of latents (N, D) with labels (N,)."
         out = z.new_empty(len(z))
         for d in labels.unique().tolist():
-            of_d = labels == d
             L, m = self.scale_tril[d].to(z), self.means[d].to(z)                         # (K, D, D), (K, D)
-            eps = torch.linalg.solve_triangular(L, (z[of_d] - m[:, None]).mT, upper=False)        # (K, D, N_d)
             log_det = L.diagonal(dim1=1, dim2=2).log().sum(1)                            # (K,)
-            log_normal = -.5 * (eps.square().sum(1) + z.shape[1] * math.log(2 * math.pi)) - log_det[:, None]
-            out[of_d] = torch.logsumexp(self.weights[d].to(z).log()[:, None] + log_normal, 0)
+            for some in (labels == d).nonzero()[:, 0].split(128):                        # K·D numbers for each: not too many at once
+                eps = torch.linalg.solve_triangular(L, (z[some] - m[:, None]).mT, upper=False)    # (K, D, n)
+                log_normal = -.5 * (eps.square().sum(1) + z.shape[1] * math.log(2 * math.pi)) - log_det[:, None]
+                out[some] = torch.logsumexp(self.weights[d].to(z).log()[:, None] + log_normal, 0)
         return out
 
     def truncated(self, leave_out: float, seed: int = 0) -> 'ClassPrior':

@@ -39,17 +39,18 @@ class Handwriting:
     "Carries a handwriting from one digit to all ten, for one decoder and prior, both in double precision."
     @torch.no_grad()
     def __init__(self, decoder: Decoder, prior: ClassPrior, n: int = 500):
-        labels = torch.arange(N_CLASSES).repeat_interleave(n)
-        z = prior.sample(labels, torch.Generator().manual_seed(0))
-        traits = torch.stack([slant_and_ink(torch.sigmoid(decoder(part, one_hot(y, z.dtype))).view(-1, 28, 28))   # a digit at a time: less memory
-                              for part, y in zip(z.split(n), labels.split(n))])                                    # (10, n, 2)
+        generator, z, traits = torch.Generator().manual_seed(0), [], []
+        for y in torch.arange(N_CLASSES).repeat_interleave(n).split(n):                  # a digit at a time: a server has little memory
+            z.append(prior.sample(y, generator))
+            traits.append(slant_and_ink(torch.sigmoid(decoder(z[-1], one_hot(y, z[-1].dtype))).view(-1, 28, 28)))
+        z, traits = torch.stack(z), torch.stack(traits)                                  # (10, n, D), (10, n, 2)
         self.mean = torch.einsum('yk,ykd->yd', prior.weights, prior.means)               # (10, D)
         off = prior.means - self.mean[:, None]
         cov = torch.einsum('yk,ykij->yij', prior.weights, prior.scale_tril @ prior.scale_tril.mT + off[..., None] * off[..., None, :])
         self.transport = optimal_transport(cov[:, None], cov)                            # (10 from, 10 to, D, D)
         self.root, self.traits_mean, self.traits_std = matrix_power(cov, .5), traits.mean(1), traits.std(1)   # (10, D, D), (10, 2), (10, 2)
         traits = (traits - self.traits_mean[:, None]) / self.traits_std[:, None]
-        self.slope = torch.linalg.lstsq(z.view(N_CLASSES, n, -1) - self.mean[:, None], traits).solution.mT   # B, (10, 2, D)
+        self.slope = torch.linalg.lstsq(z - self.mean[:, None], traits).solution.mT   # B, (10, 2, D)
         to_traits = cov @ self.slope.mT                                                  # (10, D, 2)
         self.correction = to_traits @ torch.linalg.inv(self.slope @ to_traits)           # (10, D, 2)
 
