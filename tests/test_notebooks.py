@@ -18,7 +18,7 @@ def code(path):
     return '\n'.join(cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == 'code')
 
 
-@pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize('path', [p for p in NOTEBOOKS if 'colab' not in p.stem], ids=lambda path: path.stem)  # that one: test_colab.py
 def test_notebook_runs(path):
     if 'load_mnist(' in code(path) and not CI and (reason := why_no_mnist()): pytest.skip(reason)
     passed, _ = run_notebook(path)
