@@ -5,6 +5,7 @@
 import base64
 import gc
 import secrets
+from threading import Lock
 
 import streamlit as st
 import torch
@@ -33,6 +34,10 @@ st.html('''<style>
 h1 {font-size: clamp(1.9rem, 6vw, 2.75rem) !important}
 h2 {font-size: 1.5rem !important}
 </style>''')
+
+
+@st.cache_resource
+def turn() -> Lock: return Lock()                                        # fifty visitors at once need the memory of one: a draw takes a millisecond
 
 
 @st.cache_resource(show_spinner='Reading the weights …')
@@ -127,7 +132,8 @@ with of_digit:
         st.button(f'Generate {N} Images', type='primary', on_click=new_seed, args=('seed',))
 
     if of_digit.open:
-        images, labels, name = generator().generate(digit, N, seed), torch.full((N,), digit), f'digit-{digit}-seed-{seed}'
+        with turn(): images = generator().generate(digit, N, seed)
+        labels, name = torch.full((N,), digit), f'digit-{digit}-seed-{seed}'
         with st.container(key='pixels-digits'), st.grid(N, min_column_width=44, wrap=False, gap='xsmall'):
             for i, image in enumerate(images, 1):
                 show(image, width='stretch', alt=f'Handwritten {NAMES[digit]}, variation {i} of {N}')
