@@ -2,36 +2,29 @@
 
     python benchmarks/training.py            # pip install pythae for its line; without, it is left out
 
-Every one trains the same networks on 60,000 images at batch 128 on the CPU. The contestants take turns, several rounds, so that
-whatever else the computer does falls on all of them; what counts is the ratio of medians. Ours is the median of three epochs
-of `train`; what it does besides, once, is reported apart.
+Every one trains the same networks on 60,000 images at batch 128 on the CPU. They take turns, several rounds, so that whatever
+else the computer does falls on all of them; what counts is ratios of medians, and of the fastest. Ours is the epochs of `train`;
+what it does besides, once, is reported apart.
 """
-import argparse
-import json
 import logging
 import os
-import platform
-import statistics
 import tempfile
 import time
-from pathlib import Path
+
+os.environ['TQDM_DISABLE'] = '1'             # pythae's bars would stand among the figures
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import ToTensor
 
+from common import arguments, machine, save, seconds, summary, take_turns
 from mnist_vae.data import load_mnist
 from mnist_vae.loss import vae_loss
 from mnist_vae.model import HIDDEN, LATENT_DIM, N_CLASSES, N_PIXELS, VAE
 from mnist_vae.training import train
 
 BATCH = 128
-
-
-def seconds(f) -> float:
-    start = time.perf_counter()
-    f()
-    return time.perf_counter() - start
+OURS, USUAL, PYTHAE, FLOOR = 'ours', 'the usual loop', "pythae's trainer", 'matrix products alone'
 
 
 class Pictures(Dataset):
@@ -55,10 +48,10 @@ def usual_loop(images, labels):
         total += loss.item()
 
 
-def floor(images, labels):
-    "The matrix products of an epoch and nothing else: one forward and up to two backward for each layer."
+def floor(images):
+    "The matrix products of an epoch and nothing else: one forward and up to two backward for each layer; mu and logvar are one."
     h1, h2 = HIDDEN
-    sizes = [(N_PIXELS, h1), (h1, h2), (h2, LATENT_DIM), (h2, LATENT_DIM), (LATENT_DIM + N_CLASSES, h2), (h2, h1), (h1, N_PIXELS)]
+    sizes = [(N_PIXELS, h1), (h1, h2), (h2, 2 * LATENT_DIM), (LATENT_DIM + N_CLASSES, h2), (h2, h1), (h1, N_PIXELS)]
     layers = [[torch.rand(*shape) for shape in ((BATCH, i), (o, i), (BATCH, o), (BATCH, o), (o, i), (BATCH, i))] for i, o in sizes]
     for _ in range(-(-len(images) // BATCH)):
         for n, (x, w, g, a, gw, gx) in enumerate(layers):
@@ -67,8 +60,8 @@ def floor(images, labels):
             if n: torch.mm(g, w, out=gx)                             # the image needs no gradient
 
 
-def pythae_trainer(images, labels):
-    "pythae's BaseTrainer with our layers; its VAE has no labels, so its decoder is ten inputs narrower."
+def pythae_trainer(images, labels) -> float:
+    "Seconds of an epoch of pythae's BaseTrainer with our layers; its VAE has no labels, so its decoder is ten inputs narrower."
     from pythae.data.datasets import BaseDataset
     from pythae.models import VAE as PythaeVAE, VAEConfig
     from pythae.models.base.base_utils import ModelOutput
@@ -97,37 +90,35 @@ def pythae_trainer(images, labels):
         config = BaseTrainerConfig(output_dir=folder, num_epochs=1, learning_rate=1e-3, per_device_train_batch_size=BATCH, no_cuda=True)
         trainer = BaseTrainer(model, BaseDataset(images[:, None] / 255, labels), training_config=config)
         trainer.prepare_training()
-        pythae_trainer.seconds = seconds(lambda: trainer.train_step(1))
+        return seconds(lambda: trainer.train_step(1))
 
 
-def main(rounds: int, out: Path | None) -> None:
+def main() -> None:
+    args = arguments(__file__, __doc__, rounds=5)
     images, labels = load_mnist()
-    measured = {}
-    def note(name, s): measured.setdefault(name, []).append(s)
-    start_up = None
-    for _ in range(rounds):
-        wall = seconds(lambda: note('ours', statistics.median(row['seconds'] for row in
-                       train(images, labels, epochs=3, device='cpu', progress=False)[1])))
-        start_up = min(start_up or wall, wall - 3 * measured['ours'][-1])
-        note('usual loop', seconds(lambda: usual_loop(images, labels)))
-        note('matrix products alone', seconds(lambda: floor(images, labels)))
-        try:
-            pythae_trainer(images, labels)
-            note("pythae's trainer", pythae_trainer.seconds)
-        except ModuleNotFoundError: pass
-    medians = {name: statistics.median(s) for name, s in measured.items()}
-    ours = medians['ours']
-    print(f"{'one epoch on the CPU':24} {'times ours':>10} {'seconds':>8}")
-    for name, s in sorted(medians.items(), key=lambda item: -item[1]): print(f'{name:24} {s / ours:10.2f} {s:8.2f}')
-    print(f'start-up of ours: {max(start_up, 0):.2f} s, once. Medians of {rounds} rounds; '
-          f'{torch.get_num_threads()} threads, {platform.machine()}, PyTorch {torch.__version__}.')
-    if out: out.write_text(json.dumps(dict(seconds=medians, rounds=rounds, threads=torch.get_num_threads(), machine=platform.machine(),
-                                           cores=os.cpu_count(), torch=torch.__version__), indent=1) + '\n')
+    start_up = []
+
+    def ours() -> float:
+        start, history = time.perf_counter(), []
+        whole = seconds(lambda: history.extend(train(images, labels, epochs=1, device='cpu', progress=False)[1]))
+        share = history[0]['seconds'] / (time.perf_counter() - start)
+        start_up.append(whole * (1 - share))
+        return whole * share
+
+    contestants = {OURS: ours, USUAL: lambda: seconds(lambda: usual_loop(images, labels)), FLOOR: lambda: seconds(lambda: floor(images))}
+    try:
+        import pythae  # noqa: F401
+        contestants[PYTHAE] = lambda: pythae_trainer(images, labels)
+    except ModuleNotFoundError: print('pythae is not installed: its line is left out')
+    figures = summary(take_turns(contestants, args.rounds))
+    base, ours_, usual = (figures[name]['median'] for name in (FLOOR, OURS, USUAL))
+    print(f"{'one epoch on the CPU':24}{'× products':>11}{'fastest':>9}{'seconds':>9}{'fastest':>9}")
+    for name, s in sorted(figures.items(), key=lambda item: -item[1]['median']):
+        print(f"{name:24}{s['median'] / base:11.2f}{s['fastest'] / figures[FLOOR]['fastest']:9.2f}{s['median']:9.2f}{s['fastest']:9.2f}")
+    print(f'ours is {usual / ours_:.2f} times as fast as the usual loop; the products alone would be {usual / base:.2f} times. '
+          f'Start-up of ours: {min(start_up):.2f} s, once.')
+    print('Medians of {rounds} rounds; {cpu}, {threads} threads, {clock} time, PyTorch {torch}.'.format(rounds=args.rounds, **machine()))
+    save(args.out, dict(rounds=args.rounds, seconds=figures, start_up=min(start_up)))
 
 
-if __name__ == '__main__':
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--rounds', type=int, default=5)
-    parser.add_argument('--out', type=Path, help='file for the figures, JSON')
-    args = parser.parse_args()
-    main(args.rounds, args.out)
+if __name__ == '__main__': main()
