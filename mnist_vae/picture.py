@@ -44,7 +44,7 @@ def find_ink(grey: np.ndarray) -> np.ndarray:
     if abs(difference.min()) > difference.max(): difference = -difference
     most = np.quantile(difference, .999) if (difference > 24).mean() > .001 else difference.max()
     if most < 24: return np.zeros_like(grey)                          # a tenth of the way from black to white: less is grain
-    return ((difference / most - .25) / .6).clip(0, 1)
+    return ((difference / most - .3) / .6).clip(0, 1)
 
 # %% ../nbs/07b_picture.ipynb #read-picture
 MAX_BYTES = 2 * 2**20
