@@ -146,7 +146,7 @@ class DigitGenerator:
 
     @torch.no_grad()
     def read(self, image) -> int:
-        """The digit that the model takes `image` (28, 28) for: 98% of MNIST's test images are read as their label.
+        """The digit that the model takes `image` (28, 28) for: 97% of MNIST's test images are read as their label.
 
         By Bayes' rule: the y whose log p(x|z, y) + log p(z|y) is largest, at the latent z = mu of the image.
         """
