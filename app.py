@@ -247,9 +247,8 @@ def atlas() -> None:
     with st.container(horizontal=True, gap='medium', key='map-area'):
         with st.container(width=420):
             state = latent_map(key='map', data=map_points() | dict(at=writer().islands[8].tolist()), default={'at': None}, on_at_change=lambda: None)
-        try: x, y = map(float, state.at)
-        except (TypeError, ValueError): x, y = writer().islands[8].tolist()
-        there, image = writer().at(min(max(x, -1e3), 1e3), min(max(y, -1e3), 1e3))
+        try: there, image = writer().at(*(min(max(float(v), -1e3), 1e3) for v in state.at))
+        except (TypeError, ValueError): there, image = writer().at(*writer().islands[8].tolist())      # nothing chosen yet, or nonsense
         with st.container(width=180, key='pixels-there'):
             show(image, width=168, alt=f'The handwritten {NAMES[there]} at this point of the map')
             st.write(f'On the island of **{there}**')
@@ -275,7 +274,6 @@ with of_quality:
             st.metric('FID', f'{ours["fid"]:.2f}', border=True, help=f'Real training images: {real["fid"]:.2f}')
             st.metric('Teaches a reader', f'{ours["cas"]:.2%}', border=True,
                       help=f'Accuracy on real test images after learning from generated ones alone. From real ones: {real["cas"]:.2%}')
-        def three(column, factor=1): return {name: factor * rows[row][column] for name, row in (('textbook prior', 'N(0, I)'), ('as generated', 'class priors'), ('real images', 'real training images'))}
         ink = '#f0ece4' if st.context.theme.type == 'dark' else '#1c1917'
         with st.container(horizontal=True, key='plots'):
             for title, column, factor in (('Right digit, %', 'consistency', 100), ('FID, less is better', 'fid', 1), ('Recall: how much of the variety', 'recall', 1), ('Coverage', 'coverage', 1)):
