@@ -97,7 +97,7 @@ class DigitGenerator:
         # Double precision hides the order of summation, which depends on batch size, threads and processor.
         self._model = copy.deepcopy(model).cpu().double().requires_grad_(False)
         self._prior = ClassPrior(**{name: tensor.double() for name, tensor in vars(prior).items()})
-        self._mean = torch.einsum('yk,ykd->yd', self._prior.weights, self._prior.means)  # (10, D)
+        self._mean = self._prior.class_means()                                           # (10, D)
 
     @classmethod
     def load(cls, path: str | os.PathLike | None = None) -> 'DigitGenerator':

@@ -82,6 +82,10 @@ class ClassPrior:
             if not len(missing): break
         return z
 
+    def class_means(self) -> Tensor:
+        "The mean of each digit's whole mixture, (10, D)."
+        return torch.einsum('yk,ykd->yd', self.weights, self.means)
+
     def log_prob(self, z: Tensor, labels: Tensor) -> Tensor:
         "log p(z|y) in nats, (N,), of latents (N, D) with labels (N,)."
         out = z.new_empty(len(z))

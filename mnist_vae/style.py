@@ -44,7 +44,7 @@ class Handwriting:
             z.append(prior.sample(y, generator))
             traits.append(slant_and_ink(torch.sigmoid(decoder(z[-1], one_hot(y, z[-1].dtype))).view(-1, 28, 28)))
         z, traits = torch.stack(z), torch.stack(traits)                                  # (10, n, D), (10, n, 2)
-        self.mean = torch.einsum('yk,ykd->yd', prior.weights, prior.means)               # (10, D)
+        self.mean = prior.class_means()                                                  # (10, D)
         off = prior.means - self.mean[:, None]
         cov = torch.einsum('yk,ykij->yij', prior.weights, prior.scale_tril @ prior.scale_tril.mT + off[..., None] * off[..., None, :])
         self.transport = optimal_transport(cov[:, None], cov)                            # (10 from, 10 to, D, D)
