@@ -2,38 +2,42 @@
 
     streamlit run app.py
 """
+from __future__ import annotations
+
 import base64
 import gc
 import secrets
-from threading import Lock
+from contextlib import asynccontextmanager
+from importlib import import_module
+from threading import Lock, Thread
 
 import streamlit as st
-import torch
 
-from mnist_vae.components import MAP, PAD, dot_plot, line_plot
-from mnist_vae.explore import REACH
-from mnist_vae.export import gif, npz, png, sheet, to_bytes, zip_of_pngs
-from mnist_vae.generator import MAX_TEXT, DigitGenerator, default_weights, is_number
-from mnist_vae.picture import FORMATS, MAX_BYTES, read_picture
-from mnist_vae.training import MAX_SEED, load_checkpoint
+if __name__ == '__main__':                                               # not for the server, which imports this file, too, and need not wait for PyTorch
+    import torch
+
+    from mnist_vae.components import MAP, PAD, dot_plot, line_plot
+    from mnist_vae.explore import REACH
+    from mnist_vae.export import gif, npz, png, sheet, to_bytes, zip_of_pngs
+    from mnist_vae.generator import MAX_TEXT, DigitGenerator, default_weights, is_number
+    from mnist_vae.picture import FORMATS, MAX_BYTES, read_picture
+    from mnist_vae.training import MAX_SEED, load_checkpoint
 
 N, FRAMES = 5, 24
 NAMES = 'zero one two three four five six seven eight nine'.split()
 # Hands to begin with, for those who neither draw nor upload: a digit, and where the style's sliders stand.
 SAMPLES = {'slanted 4': (4, (2, 0, 0)), 'upright 2': (2, (-1.5, 0, 0)), 'wide 3': (3, (0, 1.5, 0)), 'narrow 8': (8, (0, -2, 0)),
            'bold 5': (5, (0, 0, 2)), 'fine 7': (7, (0, 0, -2))}
-
-st.set_page_config('MNIST digit generator', page_icon='✍️')
 # Streamlit puts a container's key into its class name: its documented hook for CSS. 28 pixels stay 28 crisp squares.
 # The accent is too dark to read on the dark theme's ground: what is chosen is bold, and underlined or framed by Streamlit.
-st.html('''<style>
+STYLE = '''<style>
 [class*=st-key-pixels] img {image-rendering: pixelated; border-radius: .5rem; outline: 1px solid #8883}
 [role=tab][aria-selected=true], [role=tab][aria-selected=true] *, [role=radio][aria-checked=true], [data-testid=stSliderThumbValue] {
     color: inherit !important; font-weight: 600}
 [data-testid=stMainBlockContainer] {padding-top: 3.5rem; padding-bottom: 3rem}
 h1 {font-size: clamp(1.9rem, 6vw, 2.75rem) !important}
 h2 {font-size: 1.5rem !important}
-</style>''')
+</style>'''
 
 
 @st.cache_resource
@@ -62,9 +66,12 @@ def measured() -> dict: return load_checkpoint(default_weights())[1]['metrics']
 
 @st.cache_resource
 def map_points() -> dict:
-    "What the map shows, as plain numbers."
+    "What the map shows, as plain numbers. In tuples: Streamlit would import pandas, 70 MB, to see whether a list is a table."
     xy, labels = writer().map(1500, seed=0)
-    return dict(points=[[round(x, 2), round(y, 2), label] for (x, y), label in zip(xy.tolist(), labels.tolist())], islands=writer().islands.tolist())
+    return dict(points=tuple((round(x, 2), round(y, 2), label) for (x, y), label in zip(xy.tolist(), labels.tolist())), islands=islands())
+
+
+def islands() -> tuple: return tuple(map(tuple, writer().islands.tolist()))
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
@@ -72,10 +79,6 @@ def animation(start: int, end: int, seed: int) -> bytes:
     there = writer().morph(start, end, FRAMES, seed)
     rest = there.new_ones(6, 1, 1)
     return gif(torch.cat([there[:1] * rest, there, there[-1:] * rest, there.flip(0)]), scale=8)
-
-
-drawing_pad = st.components.v2.component('drawing_pad', **PAD)
-latent_map = st.components.v2.component('latent_map', **MAP)
 
 
 def new_seed(key: str) -> None:
@@ -88,7 +91,7 @@ def notice_bad_link() -> str:
     def bad(name, value): return not (value.isascii() and value.isdigit() and len(value) <= 10 and int(value) <= {'digit': 9}.get(name, MAX_SEED))
     found = [name for name in ('digit', 'seed', 'hand') if name in st.query_params and bad(name, st.query_params[name])]
     if 'number' in st.query_params and not is_number(st.query_params['number']): found.append('number')
-    if st.query_params.get('tab', TABS[0]) not in TABS: found.append('tab')
+    if st.query_params.get('tab', next(iter(TABS))) not in TABS: found.append('tab')
     for name in found:
         if name not in ('seed', 'hand'): del st.query_params[name]      # those two get a new one
     return f"The link had no usable {' and no usable '.join(found)}: here is something else instead." if found else ''
@@ -106,32 +109,13 @@ def keep(name: str, key: str, **files) -> None:
             st.download_button(label.replace('_', ' '), make, f'{name}.{ending}', icon=':material/download:', on_click='ignore')
 
 
-TABS = 'Generate', 'Handwriting', 'Number', 'Explore', 'Quality'
-if 'notice' not in st.session_state:
-    bad_link = notice_bad_link()
-    for key in ('seed', 'hand'):                                 # into the address too, so that it can be shared as it is
-        if key not in st.query_params or key in bad_link:
-            new_seed(key)
-            st.query_params[key] = str(st.session_state[key])
-    st.session_state.notice = bad_link
-    if bad_link: st.rerun()                                      # Streamlit takes what it cannot read out of the address; then ours go in
-for key in ('seed', 'hand'):
-    if key in st.session_state and key not in st.query_params: st.query_params[key] = str(st.session_state[key])
-
-st.title('Handwritten digits, on request')
-st.write('Nobody wrote these. A variational autoencoder that has seen 60,000 handwritten digits draws new ones, '
-         'each of them the digit you ask for.')
-if st.session_state.notice: st.info(st.session_state.notice)
-# The inputs of every tab are always there, so that they keep their state; what takes time waits until its tab is open.
-of_digit, of_hand, of_number, of_exploring, of_quality = st.tabs(TABS, key='tab', bind='query-params')
-
-with of_digit:
+def generate_tab(tab) -> None:
     with st.container(horizontal=True, vertical_alignment='bottom', key='controls'):
         digit = st.selectbox('Digit', range(10), index=7, width=90, key='digit', bind='query-params')
         seed = st.number_input('Seed', 0, MAX_SEED, step=1, width=180, key='seed', bind='query-params')
         st.button(f'Generate {N} Images', type='primary', on_click=new_seed, args=('seed',))
 
-    if of_digit.open:
+    if tab.open:
         with turn(): images = generator().generate(digit, N, seed)
         labels, name = torch.full((N,), digit), f'digit-{digit}-seed-{seed}'
         with st.container(key='pixels-digits'), st.grid(N, min_column_width=44, wrap=False, gap='xsmall'):
@@ -180,24 +164,25 @@ def show_handwriting(mine: torch.Tensor | str | None) -> None:
              ZIP=('zip', lambda: zip_of_pngs(ten, torch.arange(10), scale=8)))
 
 
-with of_hand:
-    if of_hand.open:
+def handwriting_tab(tab) -> None:
+    if tab.open:
         st.write('Write a digit. The model reads which one it is, and writes all ten the way you do.')
         result = st.container()                                          # above the pad: on a telephone, both are in view
         with st.container(horizontal=True, gap='medium', key='hand-controls'):
-            with st.container(width=280): drawing_pad(key='pad', data=MAX_BYTES, on_picture_change=take_picture)
+            with st.container(width=280): st.components.v2.component('drawing_pad', **PAD)(key='pad', data=dict(limit=MAX_BYTES), on_picture_change=take_picture)
             with st.container(width=340):
                 st.session_state.setdefault('sample', None if 'mine' in st.session_state else next(iter(SAMPLES)))
                 st.pills('Or take a sample', list(SAMPLES), key='sample')
                 st.write(f'A picture: {", ".join(FORMATS)}, up to {MAX_BYTES >> 20} MB, of one digit on plain paper.')
         with result: show_handwriting(handwriting())
 
-with of_number:
+
+def number_tab(tab) -> None:
     with st.container(horizontal=True, vertical_alignment='bottom', key='number-controls'):
         text = st.text_input('Number', '2026', max_chars=MAX_TEXT, width=260, key='number', bind='query-params')
         hand = st.number_input('Handwriting', 0, MAX_SEED, step=1, width=180, key='hand', bind='query-params')
         st.button('New handwriting', type='primary', on_click=new_seed, args=('hand',))
-    if of_number.open:
+    if tab.open:
         if not is_number(text): st.warning(f'A number is 1 to {MAX_TEXT} digits from 0 to 9.', icon=':material/edit:')
         else:
             line = writer().write(text, hand)
@@ -246,23 +231,23 @@ def atlas() -> None:
     st.write(f'Each island is a digit, look-alikes are neighbours. East on an island is more {east}, north more {north}. Click, drag, or use the sliders.')
     with st.container(horizontal=True, gap='medium', key='map-area'):
         with st.container(width=420):
-            state = latent_map(key='map', data=map_points() | dict(at=writer().islands[8].tolist()), default={'at': None}, on_at_change=lambda: None)
+            state = st.components.v2.component('latent_map', **MAP)(key='map', data=map_points() | dict(at=islands()[8]), default={'at': None}, on_at_change=lambda: None)
         try: there, image = writer().at(*(min(max(float(v), -1e3), 1e3) for v in state.at))
-        except (TypeError, ValueError): there, image = writer().at(*writer().islands[8].tolist())      # nothing chosen yet, or nonsense
+        except (TypeError, ValueError): there, image = writer().at(*islands()[8])      # nothing chosen yet, or nonsense
         with st.container(width=180, key='pixels-there'):
             show(image, width=168, alt=f'The handwritten {NAMES[there]} at this point of the map')
             st.write(f'On the island of **{there}**')
 
 
-with of_exploring:
-    if of_exploring.open:
+def explore_tab(tab) -> None:
+    if tab.open:
         sliders()
         morph()
         atlas()
 
 
-with of_quality:
-    card = measured().get('quality', {}) if of_quality.open else {}
+def quality_tab(tab) -> None:
+    card = measured().get('quality', {}) if tab.open else {}
     if 'cas' in card.get('rows', {}).get('class priors', {}):
         rows = card['rows']
         ours, real = rows['class priors'], rows['real training images']
@@ -285,4 +270,42 @@ with of_quality:
         st.header('How it learned')
         svg, said = line_plot('Loss in nats an image', {name.upper(): [row[name] for row in measured()['history']] for name in ('bce', 'kl')}, 'epochs', ink)
         st.image(svg, width=660, alt=said)
-    elif of_quality.open: st.write('These weights have not been measured yet: `mnist-vae measure` does.')
+    elif tab.open: st.write('These weights have not been measured yet: `mnist-vae measure` does.')
+
+
+TABS = {'Generate': generate_tab, 'Handwriting': handwriting_tab, 'Number': number_tab, 'Explore': explore_tab, 'Quality': quality_tab}
+
+
+def page() -> None:
+    st.set_page_config('MNIST digit generator', page_icon='✍️')
+    st.html(STYLE)
+
+    if 'notice' not in st.session_state:
+        bad_link = notice_bad_link()
+        for key in ('seed', 'hand'):                                 # into the address too, so that it can be shared as it is
+            if key not in st.query_params or key in bad_link:
+                new_seed(key)
+                st.query_params[key] = str(st.session_state[key])
+        st.session_state.notice = bad_link
+        if bad_link: st.rerun()                                      # Streamlit takes what it cannot read out of the address; then ours go in
+    for key in ('seed', 'hand'):
+        if key in st.session_state and key not in st.query_params: st.query_params[key] = str(st.session_state[key])
+
+    st.title('Handwritten digits, on request')
+    st.write('Nobody wrote these. A variational autoencoder that has seen 60,000 handwritten digits draws new ones, '
+             'each of them the digit you ask for.')
+    if st.session_state.notice: st.info(st.session_state.notice)
+    # The inputs of every tab are always there, so that they keep their state; what takes time waits until its tab is open.
+    for tab, show_tab in zip(st.tabs(list(TABS), key='tab', bind='query-params'), TABS.values()):
+        with tab: show_tab(tab)
+
+
+@asynccontextmanager
+async def early(app):
+    "While a visitor's browser still loads Streamlit's scripts, import what their first run needs: they wait a second less."
+    Thread(target=import_module, args=['mnist_vae.generator'], daemon=True).start()
+    yield
+
+
+if __name__ == '__main__': page()
+else: app = st.App(__file__, lifespan=early)

@@ -54,7 +54,7 @@ export default function({parentElement, data, setTriggerValue}) {
   file.onchange = () => {
     const [chosen] = file.files;
     if (!chosen) return;
-    status.textContent = chosen.size > data ? "This picture is larger than " + data / 2 ** 20 + " MB: make it smaller." : "";
+    status.textContent = chosen.size > data.limit ? "This picture is larger than " + data.limit / 2 ** 20 + " MB: make it smaller." : "";
     if (!status.textContent) {
       const reader = new FileReader();
       reader.onload = () => setTriggerValue("picture", reader.result);

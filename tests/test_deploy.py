@@ -188,6 +188,20 @@ def test_uploads_need_the_token_and_have_a_limit(server):
     assert asyncio.run(visited(server, upload)) == [204, 403, 413]
 
 
+@pytest.mark.parametrize('tab', ['Handwriting', 'Number', 'Explore', 'Quality'])
+def test_no_tab_brings_a_library_for_tables(server, tab):
+    "Streamlit imports pandas to look at many a value: 70 MB that nothing here needs."
+    async def look():
+        visitor = bench.Visitor(server, 3)
+        visitor.query = f'tab={tab}'
+        with pytest.raises(RuntimeError, match='0 pictures'): await asyncio.wait_for(visitor.open(), bench.TIMEOUT)     # those of the first tab
+        await visitor.close()
+        return visitor
+    visitor = asyncio.run(look())
+    assert not visitor.errors and f'tab={tab}' in visitor.query
+    assert 'torch' in (libraries := Path(f'/proc/{server.process.pid}/maps').read_text()) and 'pandas' not in libraries
+
+
 def test_a_flood_of_bytes_closes_its_own_connection_only(server):
     async def flood(visitor):
         with pytest.raises(ConnectionClosed):
