@@ -14,7 +14,8 @@ import time
 os.environ['TQDM_DISABLE'] = '1'             # pythae's bars would stand among the figures
 
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
+from torchvision.datasets import MNIST
 from torchvision.transforms import ToTensor
 
 from common import arguments, machine, save, seconds, summary, take_turns
@@ -27,11 +28,9 @@ BATCH = 128
 OURS, USUAL, PYTHAE, FLOOR = 'ours', 'the usual loop', "pythae's trainer", 'matrix products alone'
 
 
-class Pictures(Dataset):
-    "What torchvision's MNIST does for an image, without its files."
-    def __init__(self, images, labels): self.images, self.labels, self.transform = images.numpy(), labels, ToTensor()
-    def __len__(self): return len(self.images)
-    def __getitem__(self, i): return self.transform(self.images[i]), self.labels[i]
+class Pictures(MNIST):
+    "torchvision's own data set, with `ToTensor` for every image, from tensors instead of its files."
+    def __init__(self, images, labels): self.data, self.targets, self.transform, self.target_transform = images, labels, ToTensor(), None
 
 
 def usual_loop(images, labels):

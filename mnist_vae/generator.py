@@ -8,6 +8,7 @@ __all__ = ['MAX_IMAGES', 'MAX_TEXT', 'MAX_FRAMES', 'MAX_TEMPERATURE', 'SLICE', '
 
 # %% ../nbs/05_generator.ipynb #imports
 import copy, math, os
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 
@@ -96,7 +97,7 @@ class DigitGenerator:
     def __init__(self, model: VAE, prior: ClassPrior):
         # Double precision hides the order of summation, which depends on batch size, threads and processor.
         self._model = copy.deepcopy(model).cpu().double().requires_grad_(False)
-        self._prior = ClassPrior(**{name: tensor.double() for name, tensor in vars(prior).items()})
+        self._prior = ClassPrior(**{name: tensor.double() for name, tensor in asdict(prior).items()})
         self._mean = self._prior.class_means()                                           # (10, D)
 
     @classmethod

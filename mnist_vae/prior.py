@@ -8,6 +8,7 @@ __all__ = ['TRIES', 'posterior', 'to_normal', 'ClassPrior', 'log_joint', 'label_
 # %% ../nbs/04_prior.ipynb #imports
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -34,7 +35,7 @@ def to_normal(u: Tensor) -> Tensor:
     "Standard normal numbers from uniform ones in [0, 1), one from one, so that a stream of them is as stable as the uniform one."
     return torch.special.ndtri(u.clamp(min=2**-54))                  # ndtri(0) is −∞
 
-@dataclass
+@dataclass(frozen=True)
 class ClassPrior:
     """p(z|y): a mixture of K Gaussians for each digit, over D latents.
 
@@ -61,20 +62,20 @@ class ClassPrior:
         Each is the first of `TRIES` draws whose density reaches the threshold, or the densest of them if none does.
         Double precision throughout, so that every computer rounds to the same picture.
         """
-        means, scale_tril, threshold = self.means.double(), self.scale_tril.double(), self.threshold.double()[labels]
-        u = torch.rand(len(labels), TRIES, 1 + means.shape[-1], generator=generator, dtype=torch.float64)
-        weights = self.weights.double()
-        cdf, log_normaliser = weights.cumsum(1), .5 * means.shape[-1] * math.log(2 * math.pi)
-        z, best = means.new_empty(len(labels), means.shape[-1]), torch.full_like(threshold, -torch.inf)
+        n, (K, D), threshold = len(labels), self.means.shape[1:], self.threshold.double()[labels]
+        u = torch.rand(n, TRIES, 1 + D, generator=generator, dtype=torch.float64)
+        means, log_peak, i_latent = self.means.double().flatten(0, 1), self._log_peak.flatten(), torch.arange(D)
+        z, best = means.new_empty(n, D), torch.full_like(threshold, -torch.inf)
         missing = torch.arange(len(labels))                                              # those that still have no latent
         for i in range(TRIES):
             y, v = labels[missing], u[missing, i]
-            k = (v[:, :1] * cdf[y, -1:] >= cdf[y]).sum(1).clamp(max=cdf.shape[1] - 1)
-            L, eps = scale_tril[y, k], to_normal(v[:, 1:])                               # (M, D, D), (M, D)
-            draw = means[y, k] + torch.einsum('nij,nj->ni', L, eps)                      # (M, D)
+            k = torch.searchsorted(self._steps, y + v[:, 0], right=True).clamp(max=N_CLASSES * K - 1)
+            eps = to_normal(v[:, 1:])                                                    # (M, D)
+            # L·eps is a weighted sum of L's columns. An embedding bag adds them up where they lie: L[k] alone would be (M, D, D).
+            draw = means[k] + F.embedding_bag(k[:, None] * D + i_latent, self._columns, per_sample_weights=eps, mode='sum')    # (M, D)
             if i == 0: z.copy_(draw)
             # Its own Gaussian alone often shows that p(z|y), the sum over all of them, is large enough.
-            log_p = weights[y, k].log() - L.diagonal(dim1=1, dim2=2).log().sum(1) - .5 * eps.square().sum(1) - log_normaliser
+            log_p = log_peak[k] - .5 * eps.square().sum(1)
             if (doubt := log_p < threshold[missing]).any(): log_p[doubt] = self.log_prob(draw[doubt], y[doubt])
             better = log_p > best[missing]
             z[missing[better]], best[missing[better]] = draw[better], log_p[better]
@@ -88,15 +89,39 @@ class ClassPrior:
 
     def log_prob(self, z: Tensor, labels: Tensor) -> Tensor:
         "log p(z|y) in nats, (N,), of latents (N, D) with labels (N,)."
-        out = z.new_empty(len(z))
+        out, (i, j) = z.new_empty(len(z)), torch.tril_indices(z.shape[1], z.shape[1])
         for d in labels.unique().tolist():
-            L, m = self.scale_tril[d].to(z), self.means[d].to(z)                         # (K, D, D), (K, D)
-            log_det = L.diagonal(dim1=1, dim2=2).log().sum(1)                            # (K,)
-            for some in (labels == d).nonzero()[:, 0].split(128):                        # K·D numbers for each: not too many at once
-                eps = torch.linalg.solve_triangular(L, (z[some] - m[:, None]).mT, upper=False)    # (K, D, n)
-                log_normal = -.5 * (eps.square().sum(1) + z.shape[1] * math.log(2 * math.pi)) - log_det[:, None]
-                out[some] = torch.logsumexp(self.weights[d].to(z).log()[:, None] + log_normal, 0)
+            for some in (labels == d).nonzero()[:, 0].split(4096):                       # 231 numbers for each of them: not too many at once
+                x = z[some].double()
+                x = torch.cat([x.new_ones(len(x), 1), x, x[:, i] * x[:, j]], 1)
+                out[some] = torch.logsumexp(x @ self._quadratic[d].T, 1).to(z)
         return out
+
+    @cached_property
+    def _steps(self) -> Tensor:
+        "Where each digit's stretch of length 1 goes from one of its Gaussians to the next: float64 (10·K,), sorted."
+        cdf = self.weights.double().cumsum(1)
+        return (cdf / cdf[:, -1:] + torch.arange(N_CLASSES)[:, None]).flatten()
+
+    @cached_property
+    def _columns(self) -> Tensor: return self.scale_tril.double().mT.flatten(0, 2).contiguous()     # of all factors L, (10·K·D, D)
+
+    @cached_property
+    def _log_peak(self) -> Tensor:
+        "The logarithm of each weighted Gaussian at its mean, float64 (10, K)."
+        log_det = self.scale_tril.double().diagonal(dim1=2, dim2=3).log().sum(2)
+        return self.weights.double().log() - log_det - .5 * self.means.shape[2] * math.log(2 * math.pi)
+
+    @cached_property
+    def _quadratic(self) -> Tensor:
+        """The logarithm of each weighted Gaussian as what it is, a quadratic function of z: float64 (10, K, 1 + D + D·(D + 1)/2).
+
+        Its coefficients belong to 1, to each z_i and to each product z_i·z_j with i ≥ j, so that all K are one matrix product.
+        """
+        m, (i, j) = self.means.double(), torch.tril_indices(*self.scale_tril.shape[2:])
+        A = torch.cholesky_inverse(self.scale_tril.double().flatten(0, 1)).view(self.scale_tril.shape)   # the precision matrices
+        b = torch.einsum('ykij,ykj->yki', A, m)
+        return torch.cat([(self._log_peak - .5 * (b * m).sum(2))[..., None], b, -A[..., i, j] * torch.where(i == j, .5, 1.)], 2)
 
     def truncated(self, leave_out: float, seed: int = 0) -> 'ClassPrior':
         "The same mixtures with the `threshold` that leaves out this share of their mass, in [0, 1): that of the lowest density."
