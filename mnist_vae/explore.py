@@ -30,13 +30,13 @@ def traits(images: Tensor) -> Tensor:
 
 # %% ../nbs/04d_explore.ipynb #styles
 class Styles:
-    """The `len(TRAITS)` strongest principal components of the style, as `names` for a decoder and prior in double precision.
+    """The four strongest principal components of the style, as `names` for a decoder and prior in double precision.
 
-    `correlation` (K, 4) is that of component k with each of `TRAITS`, within a digit.
+    `correlation` (K, 4) is that of component k with each of `TRAITS`, within a digit. K is 4, or D if the latents have fewer dimensions.
     """
     @torch.no_grad()
     def __init__(self, decoder: Decoder, prior: ClassPrior, hand: Handwriting, n: int = 200):
-        cov, k = hand.root @ hand.root, len(TRAITS)
+        cov, k = hand.root @ hand.root, min(len(TRAITS), hand.mean.shape[1])
         common = cov.mean(0)
         values, vectors = torch.linalg.eigh(common)                                      # in ascending order
         self.mean, self.scale = hand.mean, values.flip(0)[:k].sqrt()                     # (10, D), (K,)
@@ -53,7 +53,7 @@ class Styles:
         correlation = (standard(styles).mT @ standard(drawn)).mean(0)                    # (K, 4)
         names, left = [''] * k, correlation.abs()
         for _ in range(k):
-            component, trait = divmod(left.argmax().item(), k)
+            component, trait = divmod(left.argmax().item(), len(TRAITS))
             names[component] = TRAITS[trait]
             left[component], left[:, trait] = -1, -1
         sign = torch.stack([row[TRAITS.index(name)] for row, name in zip(correlation, names)]).sign()

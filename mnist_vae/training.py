@@ -97,7 +97,7 @@ class _Step:
 
 # %% ../nbs/03_training.ipynb #ema
 def ema_update(average: Tensor, value: Tensor, n: int, decay: float) -> None:
-    "Move `average` towards the `n`-th `value`, in place: of `decay` a step, once there have been enough for that."
+    "Move `average` towards the `n`-th `value`, in place: by 1 − `decay` of the way, at first by 1 − n / (n + 9), which is further."
     average.lerp_(value, 1 - min(decay, n / (n + 9)))
 
 # %% ../nbs/03_training.ipynb #company
@@ -207,12 +207,14 @@ def train(images: Tensor, labels: Tensor, epochs: int = 50, batch_size: int = 12
 
     `images` uint8 (N, 28, 28) and `labels` int64 (N,), as `load_mnist` gives them. They are moved once to `device`
     (by default the GPU if there is one) and stay there. The loss is BCE + `kl_weight`·KL; with `cosine` the learning rate
-    falls from `lr` to 0 along half a cosine; with `ema` > 0 the weights returned are the exponential moving average, of
-    that decay a step once there have been enough of them. `resume` names a file that keeps the state of the run after each
-    epoch; if it is there, the run goes on from it, to the same weights as without a pause. Where `torch.distributed` is
-    initialised, as under torchrun, the processes share each batch, to the same curve as one; all must call with the same
-    arguments but `device`, and the first writes the state. Returns the model in eval mode, and the history: a dict an epoch with its number `epoch` from 1, `loss`, `bce` and `kl` in nats an image, and `seconds`.
-    The same seed gives the same weights on the same machine. `progress` shows a bar.
+    falls from `lr` to 0 along half a cosine; with `ema` > 0 the weights returned are the exponential moving average that
+    `ema_update` keeps. `resume` names a file that keeps the state of the run after each epoch; if it is there, the run goes
+    on from it, to the same weights as without a pause. Where `torch.distributed` is initialised, as under torchrun, the
+    processes share each batch, to the same curve as one; all must call with the same arguments but `device`, and the first
+    writes the state. `progress` shows a bar.
+
+    Returns the model in eval mode, and the history: a dict for each epoch with its number `epoch` from 1, `loss`, `bce` and
+    `kl` in nats an image, and `seconds`. The same seed gives the same weights on the same machine.
     Raises ValueError for other input and FloatingPointError when the loss is no longer finite.
     Source of the loss: Kingma & Welling 2014, "Auto-encoding variational Bayes".
     """
