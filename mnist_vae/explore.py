@@ -69,7 +69,7 @@ class Styles:
         return self.mean + self.transport @ (self.directions @ (values * self.scale))
 
 # %% ../nbs/04d_explore.ipynb #reach
-REACH = 2  # standard deviations that a style slider moves to either side: 95% of all handwritings
+REACH = 2  # standard deviations that a style slider moves to either side: 95% of handwritings, for one slider
 
 # %% ../nbs/04d_explore.ipynb #atlas
 SHORE = 2.5

@@ -158,7 +158,7 @@ class DigitGenerator:
         """All ten digits in the handwriting of `image`: float32 (10, 28, 28) in [0, 1].
 
         `image` is (28, 28), bytes or floats in [0, 1], ink bright on dark, centred as MNIST's are. It shows `digit`; without it,
-        the model reads which. Slant and thickness survive the change. ValueError for other input, or less ink than a line.
+        the model reads which. Slant and ink survive the change. ValueError for other input, or less ink than a line.
         """
         digit = self.read(image) if digit is None else whole_number(digit, 'digit', 0, N_CLASSES - 1)
         image = _as_image(image)
@@ -213,7 +213,7 @@ class DigitGenerator:
         """`n` frames in which the digit `start` turns into `end`, float32 (n, 28, 28) in [0, 1].
 
         The first is `generate(start, 1, seed)[0]`, the last is `end` in the same handwriting, or another variation where both
-        are one digit. The frames are equally far from each other, in the sum of squares of their pixels. ValueError for other
+        are one digit. The frames are about equally far apart, by the Euclidean distance of their pixels. ValueError for other
         input; 2 ≤ n ≤ 1000.
         """
         start, end = (whole_number(d, name, 0, N_CLASSES - 1) for d, name in ((start, 'start'), (end, 'end')))

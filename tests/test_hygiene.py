@@ -36,6 +36,19 @@ def test_nothing_is_kept_that_changes_from_run_to_run(path):
             assert output.get('execution_count') is None and set(output.get('metadata', {})) <= {'image/png', 'image/gif', 'image/jpeg'}, cell.id
             assert not re.search(r'0x[0-9a-f]{6,}', str(output.get('text', '')) + str(output.get('data', {}).get('text/plain', ''))), f'{cell.id}: an address in memory'
 
+CHAPTERS = [path for path in NOTEBOOKS if any(cell.source.startswith('#| default_exp') for cell in nbformat.read(path, as_version=4).cells)]
+
+
+def test_chapters_begin_with_the_same_map_and_their_own_place_in_it():
+    maps = {}
+    for path in CHAPTERS:
+        first, *cells = nbformat.read(path, as_version=4).cells
+        module = next(cell.source.split()[-1] for cell in cells if cell.source.startswith('#| default_exp'))
+        (drawn,) = re.findall(r'```text\n(.*?)\n```', first.source, re.S)
+        assert re.findall(r'\[(.+?)\]', drawn) == [module], path.name
+        maps[path.name] = drawn.replace(f'[{module}]', module)
+    assert len(set(maps.values())) == 1 and len(maps) == len(list((ROOT / 'mnist_vae').glob('[a-z]*.py'))), maps
+
 
 # --- what README and start page show ---
 
