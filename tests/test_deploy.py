@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from urllib.error import HTTPError
+from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 import pytest
@@ -184,8 +184,12 @@ def test_uploads_need_the_token_and_have_a_limit(server):
                               headers={'Content-Type': 'multipart/form-data; boundary=x', 'Cookie': visitor.cookie, 'X-Xsrftoken': token})
             try: return urlopen(request, timeout=20).status
             except HTTPError as e: return e.code
-        return [await asyncio.to_thread(put, *case) for case in ((1000, visitor.token), (1000, 'another'), (3_000_000, visitor.token))]
-    assert asyncio.run(visited(server, upload)) == [204, 403, 413]
+            except URLError as e:
+                if isinstance(e.reason, (BrokenPipeError, ConnectionResetError)): return 413         # it hangs up before all is sent, and the answer may be lost
+                raise
+        cases = (1000, visitor.token), (1000, 'another'), (3_000_000, visitor.token), (1000, visitor.token)
+        return [await asyncio.to_thread(put, *case) for case in cases]
+    assert asyncio.run(visited(server, upload)) == [204, 403, 413, 204]
 
 
 @pytest.mark.parametrize('tab', ['Handwriting', 'Number', 'Explore', 'Quality'])
