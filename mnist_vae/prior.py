@@ -69,7 +69,8 @@ class ClassPrior:
         missing = torch.arange(len(labels))                                              # those that still have no latent
         for i in range(TRIES):
             y, v = labels[missing], u[missing, i]
-            k = torch.searchsorted(self._steps, y + v[:, 0], right=True).clamp(max=N_CLASSES * K - 1)
+            k = torch.searchsorted(self._steps, y + v[:, 0], right=True)
+            k = torch.minimum(k, (y + 1) * K - 1)                                        # y + v may have been rounded up to the next digit
             eps = to_normal(v[:, 1:])                                                    # (M, D)
             # L·eps is a weighted sum of L's columns. An embedding bag adds them up where they lie: L[k] alone would be (M, D, D).
             draw = means[k] + F.embedding_bag(k[:, None] * D + i_latent, self._columns, per_sample_weights=eps, mode='sum')    # (M, D)
