@@ -28,6 +28,7 @@ NAMES = 'zero one two three four five six seven eight nine'.split()
 # Hands to begin with, for those who neither draw nor upload: a digit, and where the style's sliders stand.
 SAMPLES = {'slanted 4': (4, (2, 0, 0)), 'upright 2': (2, (-1.5, 0, 0)), 'wide 3': (3, (0, 1.5, 0)), 'narrow 8': (8, (0, -2, 0)),
            'bold 5': (5, (0, 0, 2)), 'fine 7': (7, (0, 0, -2))}
+
 # Streamlit puts a container's key into its class name: its documented hook for CSS. 28 pixels stay 28 crisp squares.
 # The accent is too dark to read on the dark theme's ground: what is chosen is bold, and underlined or framed by Streamlit.
 STYLE = '''<style>
@@ -74,7 +75,7 @@ def map_points() -> dict:
 def islands() -> tuple: return tuple(map(tuple, writer().islands.tolist()))
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
+@st.cache_resource(max_entries=64, show_spinner=False)
 def animation(start: int, end: int, seed: int) -> bytes:
     there = writer().morph(start, end, FRAMES, seed)
     rest = there.new_ones(6, 1, 1)

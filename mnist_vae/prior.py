@@ -95,7 +95,7 @@ class ClassPrior:
             for some in (labels == d).nonzero()[:, 0].split(4096):                       # 231 numbers for each of them: not too many at once
                 x = z[some].double()
                 x = torch.cat([x.new_ones(len(x), 1), x, x[:, i] * x[:, j]], 1)
-                out[some] = torch.logsumexp(x @ self._quadratic[d].T, 1).to(z)
+                out[some] = torch.logsumexp(x @ self._quadratic[d].to(z.device).T, 1).to(z)
         return out
 
     @cached_property
