@@ -12,8 +12,8 @@ from pathlib import Path
 
 # %% ../nbs/09_cli.ipynb #after
 AFTER = {
-    'plain': dict(drop=0., draws=1, n_components=40, leave_out=0., refine_epochs=0),
-    'sharp': dict(drop=.03, draws=2, n_components=200, leave_out=.05, refine_epochs=12),
+    'plain': dict(draws=1, n_components=40, leave_out=0., refine_epochs=0),
+    'sharp': dict(draws=2, n_components=200, leave_out=.04, refine_epochs=24),
 }
 
 # %% ../nbs/09_cli.ipynb #train
@@ -36,7 +36,7 @@ def train_command(args: argparse.Namespace) -> None:
     "Train a VAE, fit its class priors, refine its decoder and write the checkpoint. The defaults make the weights that ship."
     import sklearn, torch  # here, so that `--help` comes at once; without scikit-learn there is no use in starting
     from mnist_vae.data import load_mnist, whole_number
-    from mnist_vae.prior import clear_ones, fit_prior, label_margin, posterior
+    from mnist_vae.prior import fit_prior, posterior
     from mnist_vae.refine import refine
     from mnist_vae.training import MAX_SEED, RECIPES, evaluate, provenance, save_checkpoint, train
     after = AFTER[args.recipe] | {k: v for k in AFTER[args.recipe] if (v := getattr(args, k)) is not None}
@@ -45,8 +45,7 @@ def train_command(args: argparse.Namespace) -> None:
     whole_number(after['draws'], '--draws', 1, 100)
     whole_number(after['refine_epochs'], '--refine-epochs', 0)
     whole_number(args.seed, '--seed', 0, MAX_SEED)
-    for name in 'drop', 'leave_out':
-        if not 0 <= after[name] < 1: raise ValueError(f"--{name.replace('_', '-')} must be a share from 0 to below 1, not {after[name]}")
+    if not 0 <= after['leave_out'] < 1: raise ValueError(f"--leave-out must be a share from 0 to below 1, not {after['leave_out']}")
     if not args.out.resolve().parent.is_dir(): raise ValueError(f'--out: there is no folder {args.out.resolve().parent}')
     if args.out.is_dir(): raise ValueError(f'--out: {args.out} is a folder, name a file')
     _check_device(args.device)
@@ -64,12 +63,9 @@ def train_command(args: argparse.Namespace) -> None:
     seconds = dict(networks=sum(row['seconds'] for row in history))
     def lap(stage, began=[time.perf_counter()]): seconds[stage], began[0] = time.perf_counter() - began[0], time.perf_counter()
     generator, moments = torch.Generator().manual_seed(args.seed), posterior(model, images)
-    draws = [model.reparameterize(*moments, generator) for _ in range(after['draws'])]
-    clear = torch.ones(len(labels), dtype=torch.bool)
-    if after['drop']:
-        clear = clear_ones(label_margin(model, fit_prior(draws[0], labels, n_components=1, progress=False), images, labels), labels, after['drop'])
-    prior = fit_prior(torch.cat([z[clear] for z in draws]), labels[clear].repeat(after['draws']), n_components=after['n_components'],
-                      leave_out=after['leave_out'], seed=args.seed, progress=progress)
+    z = torch.cat([model.reparameterize(*moments, generator) for _ in range(after['draws'])])
+    prior = fit_prior(z, labels.repeat(after['draws']), n_components=after['n_components'], leave_out=after['leave_out'],
+                      seed=args.seed, progress=progress)
     lap('priors')
     refined = refine(model, prior, images, labels, after['refine_epochs'], seed=args.seed, device=args.device,
                      progress=progress) if after['refine_epochs'] else []
@@ -119,7 +115,6 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument('--epochs', type=int, help='passes over the training images (default: those of the recipe, 50)')
     train.add_argument('--components', type=int, dest='n_components', help='Gaussians of each class prior (default: that of the recipe)')
     train.add_argument('--draws', type=int, help='latents drawn from the posterior of each image for the fit (default: that of the recipe)')
-    train.add_argument('--drop', type=float, help='share of the images of a digit, the most doubtful, to leave out of the fit (default: that of the recipe)')
     train.add_argument('--leave-out', type=float, help='share of the prior, the least dense, not to sample from (default: that of the recipe)')
     train.add_argument('--refine-epochs', type=int, help='passes of refinement of the decoder (default: those of the recipe)')
     train.add_argument('--resume', type=Path, help='file that keeps the state of the training of the networks, to go on from if it is cut off')

@@ -98,7 +98,7 @@ def _doubt(critic: _Critic, real: Tensor, drawn: Tensor, y: Tensor) -> Tensor:
     return F.relu(1 - of_real).mean() + F.relu(1 + of_drawn).mean()
 
 # %% ../nbs/04b_refine.ipynb #refine
-def refine(model: VAE, prior: ClassPrior, images: Tensor, labels: Tensor, epochs: int = 12, lr: float = 3e-4, critic_lr: float = 8e-4,
+def refine(model: VAE, prior: ClassPrior, images: Tensor, labels: Tensor, epochs: int = 24, lr: float = 3e-4, critic_lr: float = 8e-4,
            reader_weight: float = 8., feature_weight: float = .45, bce_weight: float = .02, ema: float = .999, seed: int = 0,
            reader: Classifier | None = None, device=None, progress: bool = True) -> list[dict]:
     """Train the decoder of `model` on, in place, until samples of `prior` pass for real, and for their label. The encoder stays.

@@ -196,7 +196,7 @@ def _read_state(path: str | os.PathLike, run: dict) -> dict:
 # %% ../nbs/03_training.ipynb #recipes
 RECIPES = {
     'plain': dict(epochs=50, batch_size=128, lr=1e-3, kl_weight=1., cosine=False, ema=0.),
-    'sharp': dict(epochs=50, batch_size=128, lr=1e-3, kl_weight=.2, cosine=True, ema=.999),
+    'sharp': dict(epochs=50, batch_size=128, lr=1e-3, kl_weight=.1, cosine=True, ema=.999),
 }
 
 # %% ../nbs/03_training.ipynb #train

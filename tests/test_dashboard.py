@@ -18,7 +18,7 @@ from conftest import ROOT, free_port
 from mnist_vae.export import sheet
 from mnist_vae.generator import DigitGenerator
 
-SLIDERS = ['Digit', 'How many', 'Temperature', 'Slant', 'Width', 'Thickness', 'Height', 'From', 'To', 'Frame']
+SLIDERS = ['Digit', 'How many', 'Temperature', 'Slant', 'Width', 'Height', 'Thickness', 'From', 'To', 'Frame']
 WAIT = 120_000   # milliseconds: a kernel imports torch before its page comes
 
 
@@ -96,7 +96,7 @@ def test_first_page(visit, width, height, scheme, address):
     page = visit(width, height, scheme, address)
     assert page.title() == page.get_by_role('heading', level=1).inner_text() == 'Handwritten digits, on request'
     assert [re.sub(r'seed \d+', 'seed', alt) for alt in alts(page)] == [
-        'Handwritten seven, variations: 10, seed, temperature 1', 'The handwritten digits zero to nine, slant +0.0, width +0.0, thickness +0.0, height +0.0',
+        'Handwritten seven, variations: 10, seed, temperature 1', 'The handwritten digits zero to nine, slant +0.0, width +0.0, height +0.0, thickness +0.0',
         'Frame 1 of 24 on the way from three to eight', 'Six steps from three to eight, seed']
     assert [slider.get_attribute('aria-label') for slider in page.get_by_role('slider').all()] == SLIDERS
     assert 'import' not in page.locator('body').inner_text() and 'mnist_vae' not in page.content().split('application/vnd.voila.cell-output')[0], 'no cell of the chapter'
