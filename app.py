@@ -25,9 +25,10 @@ if __name__ == '__main__':                                               # not f
 
 N, FRAMES = 5, 24
 NAMES = 'zero one two three four five six seven eight nine'.split()
-# Hands to begin with, for those who neither draw nor upload: a digit, and where the style's sliders stand.
-SAMPLES = {'slanted 4': (4, (2, 0, 0)), 'upright 2': (2, (-1.5, 0, 0)), 'wide 3': (3, (0, 1.5, 0)), 'narrow 8': (8, (0, -2, 0)),
-           'bold 5': (5, (0, 0, 2)), 'fine 7': (7, (0, 0, -2))}
+# Hands to begin with, for those who neither draw nor upload: a digit, and which of the style's sliders stands where. The weights
+# decide on the sliders' order, so they go by name.
+SAMPLES = {'slanted 4': (4, 'slant', 2), 'upright 2': (2, 'slant', -1.5), 'wide 3': (3, 'width', 1.5), 'narrow 8': (8, 'width', -2),
+           'bold 5': (5, 'thickness', 2), 'fine 7': (7, 'thickness', -2)}
 
 # Streamlit puts a container's key into its class name: its documented hook for CSS. 28 pixels stay 28 crisp squares.
 # The accent is too dark to read on the dark theme's ground: what is chosen is bold, and underlined or framed by Streamlit.
@@ -141,8 +142,8 @@ def take_picture() -> None:
 def handwriting() -> torch.Tensor | str | None:
     "The digit whose handwriting counts, (28, 28), or a note: the sample that is chosen, else what was drawn or sent last."
     if not st.session_state.sample: return st.session_state.get('mine')
-    sample, values = SAMPLES[st.session_state.sample]
-    return writer().in_style(values)[sample]
+    digit, style, value = SAMPLES[st.session_state.sample]
+    return writer().in_style([value if name == style else 0 for name in writer().styles])[digit]
 
 
 def warn(note: str) -> None: st.warning(f'{note[:1].upper()}{note[1:]}.', icon=':material/draw:')

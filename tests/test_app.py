@@ -1,4 +1,5 @@
 """The app: its logic by Streamlit's own AppTest, and once for real, in a browser."""
+import importlib.util
 import io
 import os
 import re
@@ -6,6 +7,7 @@ import subprocess
 import time
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.request import urlopen
 
 import numpy as np
@@ -17,6 +19,7 @@ from playwright.sync_api import expect
 from streamlit.testing.v1 import AppTest
 
 from conftest import ROOT, free_port
+from mnist_vae.explore import TRAITS, traits
 from mnist_vae.export import png
 from mnist_vae.generator import DigitGenerator, default_weights
 from mnist_vae.training import load_checkpoint
@@ -110,6 +113,18 @@ def test_sample_of_a_handwriting():
     at.get('button_group')[0].set_value('bold 5').run()
     ((bold, _),) = pictures(at, of='in this handwriting')
     assert len({first, as_nine, bold}) == 3 and at.selectbox[1].options[0] == 'a 5'
+
+
+def test_samples_are_as_they_are_called(monkeypatch):
+    "Which slider does what is up to the weights: a bold 5 must be bolder than the average 5 with any."
+    spec = importlib.util.spec_from_file_location('the_app', ROOT / 'app.py')
+    spec.loader.exec_module(app := importlib.util.module_from_spec(spec))
+    average = (gen := DigitGenerator.load()).in_style([])
+    monkeypatch.setattr(app, 'writer', lambda: gen)                          # as an import, the app does without PyTorch
+    for name, (digit, style, value) in app.SAMPLES.items():
+        monkeypatch.setattr(app.st, 'session_state', SimpleNamespace(sample=name))
+        of_sample, of_average = traits(torch.stack([app.handwriting(), average[digit]]))[:, TRAITS.index(style)].tolist()
+        assert name.endswith(f' {digit}') and (of_sample - of_average) * value > 0, name
 
 
 def test_sliders_and_morph():
