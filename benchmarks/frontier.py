@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from mnist_vae.cli import AFTER
 from mnist_vae.data import load_mnist
 from mnist_vae.generator import DigitGenerator
 from mnist_vae.metrics import balanced, quality, train_judge
@@ -51,7 +52,8 @@ def main(out: Path, kl_weights: tuple, epochs: int, judge_epochs: int) -> None:
             add(f'KL × {kl_weight}, {k} Gaussian' + 's' * (k > 1), model, prior, kl_weight=kl_weight, n_components=k)
         for reader_weight in (0., 8.) if ships else (8.,):
             refined = copy.deepcopy(model)
-            refine(refined, prior.truncated(.04), images, labels, REFINE_EPOCHS, reader_weight=reader_weight, reader=reader, progress=False)
+            refine(refined, prior.truncated(AFTER['sharp']['leave_out']), images, labels, REFINE_EPOCHS, reader_weight=reader_weight,
+                   reader=reader, progress=False)
             add(f'KL × {kl_weight}, refined, reader × {reader_weight:g}', refined, prior, kl_weight=kl_weight, n_components=200,
                 reader_weight=reader_weight, refine_epochs=REFINE_EPOCHS)
 
