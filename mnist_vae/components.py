@@ -150,8 +150,11 @@ def line_plot(title: str, series: dict[str, list[float]], of: str, ink: str = '#
     at = lambda i, v: (40 + 560 * i / (n - 1), 200 - 170 * v / top)
     parts = [_text(34, 34, f'{top:.0f}', 'end'), _text(34, 204, '0', 'end'), _text(40, 222, '1'), _text(600, 222, f'{n} {of}', 'end'),
              f'<path d="M40 30V200H600" fill="none" stroke="{GREY}"/>']
+    heights, y = {}, -math.inf
+    for name, values in sorted(series.items(), key=lambda line: -line[1][-1]):           # names that would lie on one another move down
+        heights[name] = y = max(at(0, values[-1])[1] + 4, y + 15)
     for i, (name, values) in enumerate(series.items()):
         points = ' '.join('{:.1f},{:.1f}'.format(*at(j, v)) for j, v in enumerate(values))
-        parts += [f'<polyline points="{points}" fill="none" stroke="{(ACCENT, "currentColor")[i % 2]}" stroke-width="2.5"/>', _text(608, at(0, values[-1])[1] + 4, name)]
+        parts += [f'<polyline points="{points}" fill="none" stroke="{(ACCENT, "currentColor")[i % 2]}" stroke-width="2.5"/>', _text(608, heights[name], name)]
     label = f'{title}: ' + ', '.join(f'{name} from {values[0]:.1f} to {values[-1]:.1f}' for name, values in series.items()) + f' over {n} {of}'
     return _svg(660, 230, ink, *parts), label
