@@ -151,11 +151,12 @@ def test_closed_tabs_take_no_time(app):
 
 
 @pytest.fixture(scope='module')
-def server(app_python):
-    "The app's address, served as README says, on a free port."
-    port = free_port()
-    process = subprocess.Popen([app_python, '-m', 'streamlit', 'run', 'app.py', '--server.headless=true',
-                                f'--server.port={port}', '--server.address=127.0.0.1'], cwd=ROOT)
+def server(app_python, tmp_path_factory):
+    "The app's address, served as README says, on a free port, for somebody who never ran Streamlit before: no question may hold it up."
+    port, home = free_port(), tmp_path_factory.mktemp('home')
+    process = subprocess.Popen([app_python, '-m', 'streamlit', 'run', 'app.py', '--server.headless=false',
+                                f'--server.port={port}', '--server.address=127.0.0.1'],
+                               cwd=ROOT, env=os.environ | dict(HOME=str(home), USERPROFILE=str(home)), stdin=subprocess.DEVNULL)
     address = f'http://127.0.0.1:{port}'
     try:
         for _ in range(240):
