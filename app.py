@@ -260,7 +260,7 @@ def quality_tab(tab) -> None:
             st.metric('Worst digit', f'{ours["worst_digit"]:.2%}', border=True, help=f'Real training images: {real["worst_digit"]:.2%}')
             st.metric('FID', f'{ours["fid"]:.2f}', border=True, help=f'Real training images: {real["fid"]:.2f}')
             st.metric('Teaches a reader', f'{ours["cas"]:.2%}', border=True,
-                      help=f'Accuracy on real test images after learning from generated ones alone. From real ones: {real["cas"]:.2%}')
+                      help=f'Accuracy on real test images after learning from generated ones alone, mean of three. From real ones: {real["cas"]:.2%}')
         ink = '#f0ece4' if st.context.theme.type == 'dark' else '#1c1917'
         with st.container(horizontal=True, key='plots'):
             for title, column, factor in (('Right digit, %', 'consistency', 100), ('FID, less is better', 'fid', 1), ('Recall: how much of the variety', 'recall', 1), ('Coverage', 'coverage', 1)):

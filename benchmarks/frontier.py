@@ -50,9 +50,9 @@ def main(out: Path, kl_weights: tuple, epochs: int, judge_epochs: int) -> None:
         for k in (1, 40, 200) if ships else (200,):
             prior = fit_prior(z, labels.repeat(2), n_components=k, progress=False)
             add(f'KL × {kl_weight}, {k} Gaussian' + 's' * (k > 1), model, prior, kl_weight=kl_weight, n_components=k)
-        for reader_weight in (0., 8.) if ships else (8.,):
+        for reader_weight in (0., 20.) if ships else (20.,):
             refined = copy.deepcopy(model)
-            refine(refined, prior.truncated(AFTER['sharp']['leave_out']), images, labels, REFINE_EPOCHS, reader_weight=reader_weight,
+            refine(refined, prior.truncated(AFTER['sharp']['refine_leave_out']), images, labels, REFINE_EPOCHS, reader_weight=reader_weight,
                    reader=reader, progress=False)
             add(f'KL × {kl_weight}, refined, reader × {reader_weight:g}', refined, prior, kl_weight=kl_weight, n_components=200,
                 reader_weight=reader_weight, refine_epochs=REFINE_EPOCHS)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 # %% ../nbs/09_cli.ipynb #after
 AFTER = {
-    'plain': dict(draws=1, n_components=40, leave_out=0., refine_epochs=0),
-    'sharp': dict(draws=2, n_components=200, leave_out=.04, refine_epochs=24),
+    'plain': dict(draws=1, n_components=40, leave_out=0., refine_epochs=0, refine_leave_out=0.),
+    'sharp': dict(draws=2, n_components=200, leave_out=.02, refine_epochs=40, refine_leave_out=.03),
 }
 
 # %% ../nbs/09_cli.ipynb #train
@@ -45,7 +45,8 @@ def train_command(args: argparse.Namespace) -> None:
     whole_number(after['draws'], '--draws', 1, 100)
     whole_number(after['refine_epochs'], '--refine-epochs', 0)
     whole_number(args.seed, '--seed', 0, MAX_SEED)
-    if not 0 <= after['leave_out'] < 1: raise ValueError(f"--leave-out must be a share from 0 to below 1, not {after['leave_out']}")
+    for option, share in (('--leave-out', after['leave_out']), ('--refine-leave-out', after['refine_leave_out'])):
+        if not 0 <= share < 1: raise ValueError(f'{option} must be a share from 0 to below 1, not {share}')
     if not args.out.resolve().parent.is_dir(): raise ValueError(f'--out: there is no folder {args.out.resolve().parent}')
     if args.out.is_dir(): raise ValueError(f'--out: {args.out} is a folder, name a file')
     _check_device(args.device)
@@ -67,8 +68,8 @@ def train_command(args: argparse.Namespace) -> None:
     prior = fit_prior(z, labels.repeat(after['draws']), n_components=after['n_components'], leave_out=after['leave_out'],
                       seed=args.seed, progress=progress)
     lap('priors')
-    refined = refine(model, prior, images, labels, after['refine_epochs'], seed=args.seed, device=args.device,
-                     progress=progress) if after['refine_epochs'] else []
+    refined = refine(model, prior.truncated(after['refine_leave_out'], args.seed), images, labels, after['refine_epochs'], seed=args.seed,
+                     device=args.device, progress=progress) if after['refine_epochs'] else []
     lap('refinement')
     test = evaluate(model, *load_mnist('test', args.data), seed=args.seed)
     save_checkpoint(args.out, model, asdict(prior), config=dict(recipe=args.recipe, **hyper, optimizer='Adam', **after),
@@ -83,7 +84,7 @@ def measure_command(args: argparse.Namespace) -> None:
     import torch
     from mnist_vae.data import load_mnist
     from mnist_vae.generator import DigitGenerator
-    from mnist_vae.metrics import measure, plot_card, print_card, train_judge
+    from mnist_vae.metrics import measure, plot_card, print_card, train_judges
     from mnist_vae.training import load_checkpoint, save_checkpoint
     for path in args.paths: DigitGenerator.load(path)                # nothing is measured that cannot be used
     if args.picture and len(args.paths) > 1: raise ValueError('--picture: name one checkpoint only')
@@ -92,10 +93,12 @@ def measure_command(args: argparse.Namespace) -> None:
     _check_device(args.device)
     data, test = load_mnist('train', args.data), load_mnist('test', args.data)
     where, epochs = dict(device=args.device, progress=not args.quiet), dict(epochs=1) if args.quick else {}
-    judge = train_judge(*data, **epochs, **where)
+    judges = train_judges(*data, n=1 if args.quick else 3, **epochs, **where)
     for path in args.paths:
-        card = measure(path, data, test, judge=judge, **epochs, **(dict(n_cas=2000, n_nll=10) if args.quick else {}), **where)
+        card = measure(path, data, test, judges=judges, **epochs, **(dict(n_cas=2000, n_nll=10) if args.quick else {}), **where)
         print_card(card['rows'])
+        for name, row in card['rows'].items():
+            if 'cas_se' in row: print(f"CAS, {name}: {row['cas']:.2%} ± {row['cas_se']:.2%}")
         print(f"the judge reads {card['judge']:.2%} of the real test images; −ELBO {card['elbo']['loss']:.1f} nats an image")
         for name, (nats, error) in card['nll'].items(): print(f'−log p(x|y), {name}: {nats:.1f} ± {error:.1f} nats an image')
         if args.picture: plot_card(card['rows']).savefig(args.picture, dpi=200)
@@ -117,6 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument('--draws', type=int, help='latents drawn from the posterior of each image for the fit (default: that of the recipe)')
     train.add_argument('--leave-out', type=float, help='share of the prior, the least dense, not to sample from (default: that of the recipe)')
     train.add_argument('--refine-epochs', type=int, help='passes of refinement of the decoder (default: those of the recipe)')
+    train.add_argument('--refine-leave-out', type=float, help='as --leave-out, while the decoder is refined (default: that of the recipe)')
     train.add_argument('--resume', type=Path, help='file that keeps the state of the training of the networks, to go on from if it is cut off')
     train.add_argument('--seed', type=int, default=0, help='of weights, order and noise (default: %(default)s)')
     train.add_argument('--device', help='cpu, cuda, … (default: the GPU if there is one)')

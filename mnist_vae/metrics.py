@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['JUDGE', 'COLUMNS', 'train_judge', 'consistency', 'frechet_distance', 'prdc', 'cas', 'importance_nll', 'quality',
-           'print_card', 'balanced', 'sample_standard_normal', 'measure', 'plot_card']
+           'print_card', 'balanced', 'sample_standard_normal', 'train_judges', 'measure', 'plot_card']
 
 # %% ../nbs/06_metrics.ipynb #imports
 import math
@@ -22,11 +22,12 @@ from .refine import Classifier, as_float, read, train_classifier
 from .training import evaluate, load_checkpoint
 
 # %% ../nbs/06_metrics.ipynb #judge
-JUDGE = dict(width=32, batch_norm=True, epochs=12, seed=1000)  # arguments of train_classifier
+JUDGE = dict(width=32, epochs=12, seed=1000)  # arguments of train_classifier
 
-def train_judge(images: Tensor, labels: Tensor, epochs: int = JUDGE['epochs'], device=None, progress: bool = True) -> Classifier:
+def train_judge(images: Tensor, labels: Tensor, epochs: int = JUDGE['epochs'], device=None, progress: bool = True,
+                seed: int = JUDGE['seed']) -> Classifier:
     "The judge, trained on images (N, 28, 28), uint8 or float in [0, 1], with labels int64 (N,): the same one on the same machine."
-    return train_classifier(images, labels, device=device, progress=progress, **JUDGE | dict(epochs=epochs))
+    return train_classifier(images, labels, device=device, progress=progress, **JUDGE | dict(epochs=epochs, seed=seed))
 
 # %% ../nbs/06_metrics.ipynb #consistency
 def consistency(digits: Tensor, labels: Tensor) -> dict[str, float]:
@@ -65,12 +66,12 @@ def prdc(real: Tensor, generated: Tensor, k: int = 5) -> dict[str, float]:
 
 # %% ../nbs/06_metrics.ipynb #cas
 def cas(images: Tensor, labels: Tensor, test_images: Tensor, test_labels: Tensor, epochs: int = JUDGE['epochs'],
-        device=None, progress: bool = True) -> float:
+        device=None, progress: bool = True, seed: int = JUDGE['seed']) -> float:
     """Classification accuracy score: accuracy on real test images of a classifier trained on `images` with `labels` alone.
 
     Source: Ravuri & Vinyals 2019, "Classification accuracy score for conditional generative models".
     """
-    student = train_judge(images, labels, epochs, device, progress)
+    student = train_judge(images, labels, epochs, device, progress, seed)
     return (read(student, test_images)[1] == test_labels).float().mean().item()
 
 # %% ../nbs/06_metrics.ipynb #nll
@@ -128,33 +129,43 @@ def sample_standard_normal(model: VAE, labels: Tensor, seed: int = 0) -> Tensor:
     return torch.cat([draw(y) for y in labels.split(10_000)]).view(-1, 28, 28)
 
 # %% ../nbs/06_metrics.ipynb #measure
-def measure(path, data: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], seed: int = 0, judge: Classifier | None = None,
+def train_judges(images: Tensor, labels: Tensor, n: int = 3, epochs: int = JUDGE['epochs'], device=None, progress: bool = True) -> list[Classifier]:
+    "The judge and `n` − 1 more of its kind, from the seeds that follow its own."
+    return [train_judge(images, labels, epochs, device, progress, JUDGE['seed'] + i) for i in range(n)]
+
+def _mean(scores) -> dict[str, float]:
+    scores = torch.tensor([*scores], dtype=torch.float64)
+    return dict(cas=scores.mean().item()) | (dict(cas_se=(scores.std() / len(scores) ** .5).item()) if len(scores) > 1 else {})
+
+def measure(path, data: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], seed: int = 0, judges: list[Classifier] | None = None,
             n_cas: int = 60_000, n_nll: int = 200, epochs: int = JUDGE['epochs'], device=None, progress: bool = True) -> dict:
     """The quality card of a checkpoint, a dict of plain values. `data` and `test` are images and labels, as `load_mnist` gives them.
 
     `rows`: consistency, worst_digit, fid, precision, recall, density, coverage and cas of samples from `N(0, I)`, of samples from
     the checkpoint's `class priors`, and of `real training images`; `judge`: its accuracy on the test images; `elbo`: −ELBO,
     BCE and KL of the test images in nats; `nll`: −log p(x|y) and its standard error, in nats, of `n_nll` test images under both
-    priors, grey and binarised. `n_cas` images train each student of the classification accuracy score, for `epochs`; samples of
-    which more than half are wrong get none.
+    priors, grey and binarised. `judges` are the judge and, as real data's score is a mean too, others of its kind: three
+    that are trained here unless given. As many students of `n_cas` samples each, for `epochs`, make the classification accuracy
+    score `cas` and its standard error `cas_se` (none for one); samples of which more than half are wrong get none.
     """
     whole_number(n_nll, 'n_nll', N_CLASSES); whole_number(n_cas, 'n_cas', N_CLASSES)
     gen, ordered = DigitGenerator.load(path), torch.arange(N_CLASSES).repeat_interleave(1000)
     model, checkpoint = load_checkpoint(path)
-    if judge is None: judge = train_judge(*data, epochs, device, progress)
-    accuracy = (read(judge, test[0])[1] == test[1]).float().mean().item()
-    samplers, many = {'N(0, I)': lambda y: sample_standard_normal(model, y, seed), 'class priors': lambda y: gen.sample(y, seed)}, torch.arange(n_cas) % N_CLASSES
+    if judges is None: judges = train_judges(*data, epochs=epochs, device=device, progress=progress)
+    judge, accuracies = judges[0], [(read(judge, test[0])[1] == test[1]).float().mean().item() for judge in judges]
+    samplers = {'N(0, I)': lambda y, seed: sample_standard_normal(model, y, seed), 'class priors': gen.sample}
+    many = torch.arange(n_cas) % N_CLASSES
     rows = {}
     for name, sample in samplers.items():
-        rows[name] = quality(judge, sample(ordered), ordered, test[0])
+        rows[name] = quality(judge, sample(ordered, seed), ordered, test[0])
         if rows[name]['consistency'] > .5:                           # labels that are mostly wrong teach nothing
-            rows[name]['cas'] = cas(sample(many), many, *test, epochs, device, progress)
+            rows[name] |= _mean(cas(sample(many, seed + i), many, *test, epochs, device, progress, JUDGE['seed'] + i) for i in range(len(judges)))
     some, few = balanced(data[1], 1000, seed), balanced(test[1], n_nll // N_CLASSES, seed)
-    rows['real training images'] = quality(judge, data[0][some], data[1][some], test[0]) | dict(cas=accuracy)
+    rows['real training images'] = quality(judge, data[0][some], data[1][some], test[0]) | _mean(accuracies)
     priors = {'N(0, I)': None, 'class priors': ClassPrior(**checkpoint['prior'])}
     nll = {f"{name}, {'binarised' if binarise else 'grey'}": importance_nll(model, test[0][few], test[1][few], prior, binarise=binarise, seed=seed, progress=progress)
            for name, prior in priors.items() for binarise in (False, True)}
-    return dict(rows=rows, judge=accuracy, elbo=evaluate(model, *test, seed=seed), nll={k: list(v) for k, v in nll.items()}, seed=seed,
+    return dict(rows=rows, judge=accuracies[0], elbo=evaluate(model, *test, seed=seed), nll={k: list(v) for k, v in nll.items()}, seed=seed,
                 n_cas=n_cas, n_nll=len(few), epochs=epochs, date=datetime.now(timezone.utc).isoformat(timespec='seconds'))
 
 # %% ../nbs/06_metrics.ipynb #plot-card

@@ -21,13 +21,12 @@ from .training import MAX_SEED, ema_update
 # %% ../nbs/04b_refine.ipynb #classifier
 class Classifier(nn.Module):
     "Images, float (N, 28, 28) in [0, 1] → logits of the ten digits (N, 10); `features` gives the last hidden layer (N, 128)."
-    def __init__(self, width: int = 24, batch_norm: bool = False):
+    def __init__(self, width: int = 24):
         super().__init__()
-        norm = lambda kind, n: (kind(n),) if batch_norm else ()
-        conv = lambda i, o: (nn.Conv2d(i, o, 5, bias=not batch_norm), *norm(nn.BatchNorm2d, o), nn.ReLU(), nn.MaxPool2d(2))
+        conv = lambda i, o: (nn.Conv2d(i, o, 5, bias=False), nn.BatchNorm2d(o), nn.ReLU(), nn.MaxPool2d(2))
         self.hidden = nn.Sequential(*conv(1, width), *conv(width, 2 * width), nn.Flatten(), nn.Dropout(.3),
-                                    nn.Linear(32 * width, 128, bias=not batch_norm), *norm(nn.BatchNorm1d, 128), nn.ReLU())
-        self.out = nn.Sequential(nn.Dropout(.3) if batch_norm else nn.Identity(), nn.Linear(128, N_CLASSES))
+                                    nn.Linear(32 * width, 128, bias=False), nn.BatchNorm1d(128), nn.ReLU())
+        self.out = nn.Sequential(nn.Dropout(.3), nn.Linear(128, N_CLASSES))
 
     def features(self, images: Tensor) -> Tensor: return self.hidden(images[:, None])
     def forward(self, images: Tensor) -> Tensor: return self.out(self.features(images))
@@ -41,8 +40,9 @@ def _shifted(images: Tensor) -> Tensor:
     return images.roll(torch.randint(-2, 3, (2,)).tolist(), (1, 2))
 
 # %% ../nbs/04b_refine.ipynb #train-classifier
-def train_classifier(images: Tensor, labels: Tensor, epochs: int = 6, seed: int = 0, device=None, progress: bool = True, **kw) -> Classifier:
-    """A `Classifier(**kw)`, in eval mode, trained on images (N, 28, 28), uint8 or float in [0, 1], with labels int64 (N,).
+def train_classifier(images: Tensor, labels: Tensor, epochs: int = 12, seed: int = 0, width: int = 24, device=None,
+                     progress: bool = True) -> Classifier:
+    """A `Classifier(width)`, in eval mode, trained on images (N, 28, 28), uint8 or float in [0, 1], with labels int64 (N,).
 
     It stays on `device`, by default the GPU if there is one. The same seed gives the same network on the same machine's CPU; the
     global random state is left as it was. ValueError for other input.
@@ -56,7 +56,7 @@ def train_classifier(images: Tensor, labels: Tensor, epochs: int = 6, seed: int 
     images, labels = images.to(device), labels.to(device)
     with torch.random.fork_rng(), tqdm(total=steps, desc='classifier', disable=not progress) as bar:
         torch.manual_seed(seed)  # dropout cannot be given a generator
-        net = Classifier(**kw).to(device, memory_format=torch.channels_last)
+        net = Classifier(width).to(device, memory_format=torch.channels_last)
         opt = torch.optim.Adam(net.parameters(), fused=device.type in ('cpu', 'cuda'))
         schedule = torch.optim.lr_scheduler.OneCycleLR(opt, 4e-3, total_steps=steps)
         for _ in range(epochs):
@@ -98,15 +98,16 @@ def _doubt(critic: _Critic, real: Tensor, drawn: Tensor, y: Tensor) -> Tensor:
     return F.relu(1 - of_real).mean() + F.relu(1 + of_drawn).mean()
 
 # %% ../nbs/04b_refine.ipynb #refine
-def refine(model: VAE, prior: ClassPrior, images: Tensor, labels: Tensor, epochs: int = 24, lr: float = 3e-4, critic_lr: float = 8e-4,
-           reader_weight: float = 8., feature_weight: float = .45, bce_weight: float = .02, ema: float = .999, seed: int = 0,
-           reader: Classifier | None = None, device=None, progress: bool = True) -> list[dict]:
+def refine(model: VAE, prior: ClassPrior, images: Tensor, labels: Tensor, epochs: int = 40, lr: float = 3e-4, critic_lr: float = 8e-4,
+           reader_weight: float = 20., feature_weight: float = .45, perceptual_weight: float = 15., bce_weight: float = .02,
+           ema: float = .999, seed: int = 0, reader: Classifier | None = None, device=None, progress: bool = True) -> list[dict]:
     """Train the decoder of `model` on, in place, until samples of `prior` pass for real, and for their label. The encoder stays.
 
-    `images` uint8 (N, 28, 28) and `labels` int64 (N,) are the training set; an epoch shows it once, in full batches of 128. `reader` is trained on it if
-    none is given. The weights are those of the loss above, for means over a batch. Returns the history, a dict an epoch: `epoch`,
-    hinge loss of both critics `pixels` and `features` (2: they cannot tell; 0: they always can), the reader's cross-entropy
-    `reader`, and `bce` of reconstructions in nats an image. ValueError for other input.
+    `images` uint8 (N, 28, 28) and `labels` int64 (N,) are the training set; an epoch shows it once, in full batches of 128.
+    `reader` is trained on it if none is given. The weights are those of the loss above, for means over a batch.
+    Returns the history, a dict an epoch: `epoch`, hinge loss of both critics `pixels` and `features` (2: they cannot tell; 0: they
+    always can), the reader's term `reader` in nats, and of reconstructions `bce` in nats an image and `perceptual`, the mean squared
+    difference of features whose variance is 1. ValueError for other input.
     If it fails or is stopped, the decoder is what it was.
     The same seed gives the same weights on the same machine's CPU; the global random state is left as it was.
     Sources: Larsen et al. 2016, "Autoencoding beyond pixels using a learned similarity metric"; Odena et al. 2017, "Conditional
@@ -117,7 +118,8 @@ def refine(model: VAE, prior: ClassPrior, images: Tensor, labels: Tensor, epochs
     epochs, seed, batch_size, ahead = whole_number(epochs, 'epochs', 1), whole_number(seed, 'seed', 0, MAX_SEED), 128, 200
     for name, value in dict(lr=lr, critic_lr=critic_lr).items():
         if not value > 0: raise ValueError(f'{name} must be above 0, not {value!r}')
-    for name, value in dict(reader_weight=reader_weight, feature_weight=feature_weight, bce_weight=bce_weight).items():
+    for name, value in dict(reader_weight=reader_weight, feature_weight=feature_weight, perceptual_weight=perceptual_weight,
+                            bce_weight=bce_weight).items():
         if not value >= 0: raise ValueError(f'{name} must be 0 or more, not {value!r}')
     if not 0 <= ema < 1: raise ValueError(f'ema must be from 0 to below 1, not {ema!r}')
     if len(images) < batch_size: raise ValueError(f'refining needs at least {batch_size} images, got {len(images)}')
@@ -138,18 +140,20 @@ def refine(model: VAE, prior: ClassPrior, images: Tensor, labels: Tensor, epochs
         opt, critic_opt = adam(decoder.parameters(), lr), adam([p for c in critics for p in c.parameters()], critic_lr)
         schedules = [torch.optim.lr_scheduler.CosineAnnealingLR(o, epochs * steps) for o in (opt, critic_opt)]
         for epoch in range(1, epochs + 1):
-            latents, total = prior.sample(labels, generator).float().to(device), torch.zeros(4, device=device)
+            latents, total = prior.sample(labels, generator).float().to(device), torch.zeros(5, device=device)
             order = torch.randperm(len(images), generator=generator).to(device)
             batches = list(order.split(batch_size)[:steps])          # full ones only
             for n, i in enumerate(batches[:ahead] * (epoch == 1) + batches):
                 real, y = as_float(pictures[i]), one_hots[i]
                 z = mu[i] + torch.exp(.5 * logvar[i]) * torch.randn(mu[i].shape, generator=generator).to(device)
                 logits = decoder(torch.cat([z, latents[i]]), torch.cat([y, y]))
-                drawn = torch.sigmoid(logits[batch_size:])
+                remade, drawn = torch.sigmoid(logits).chunk(2)
                 shift = torch.randint(-2, 3, (2,), generator=generator).tolist()
                 move = lambda t: t.view(-1, 28, 28).roll(shift, (1, 2))
-                features = reader.features(move(drawn))
-                pairs = (real.flatten(1), drawn), (scale * reader.features(move(real)), scale * features)
+                seen = scale * reader.features(move(real))
+                features = reader.features(move(torch.cat([remade, drawn])))
+                seen_remade, seen_drawn = (scale * features).chunk(2)
+                pairs = (real.flatten(1), drawn), (seen, seen_drawn)
 
                 doubts = [_doubt(critic, a, b.detach(), y) for critic, (a, b) in zip(critics, pairs)]
                 critic_opt.zero_grad(); sum(doubts).backward(); critic_opt.step()
@@ -158,18 +162,19 @@ def refine(model: VAE, prior: ClassPrior, images: Tensor, labels: Tensor, epochs
                 for critic in critics: critic.requires_grad_(False)
                 pixels, shapes = [critic(b, y).mean() for critic, (_, b) in zip(critics, pairs)]
                 for critic in critics: critic.requires_grad_(True)
-                cross_entropy = F.cross_entropy(reader.out(features), labels_there[i])
+                surprise = F.cross_entropy(reader.out(features[batch_size:]), labels_there[i], reduction='none')
+                misread, perceptual = F.relu(surprise - math.log(2)).mean(), F.mse_loss(seen_remade, seen)
                 bce = F.binary_cross_entropy_with_logits(logits[:batch_size], real.flatten(1), reduction='sum') / batch_size
                 opt.zero_grad()
-                (-pixels - feature_weight * shapes + reader_weight * cross_entropy + bce_weight * bce).backward()
+                (-pixels - feature_weight * shapes + reader_weight * misread + perceptual_weight * perceptual + bce_weight * bce).backward()
                 opt.step()
                 for schedule in schedules: schedule.step()
                 n_steps += 1
                 with torch.no_grad():
                     for a, b in zip(average.parameters(), decoder.parameters()): ema_update(a, b, n_steps, ema)
-                    total += torch.stack([*doubts, cross_entropy, bce])
+                    total += torch.stack([*doubts, misread, bce, perceptual])
                 bar.update()
-            history.append(dict(epoch=epoch) | dict(zip(('pixels', 'features', 'reader', 'bce'), (total / steps).tolist())))
+            history.append(dict(epoch=epoch) | dict(zip(('pixels', 'features', 'reader', 'bce', 'perceptual'), (total / steps).tolist())))
             if not all(map(math.isfinite, history[-1].values())):
                 raise FloatingPointError(f'refining went wrong in epoch {epoch}: try a learning rate below lr={lr:g}')
     model.decoder.load_state_dict(average.state_dict())

@@ -60,5 +60,6 @@ def test_card_is_of_these_weights():
     _, checkpoint = load_checkpoint(default_weights())
     card = checkpoint['metrics']['quality']
     assert card['n_cas'] == 60_000 and card['seed'] == 0 and card['judge'] >= .995
+    for name in ('class priors', 'real training images'): assert 0 < card['rows'][name]['cas_se'] < .001, 'a mean of several'
     assert {'loss', 'bce', 'kl'} == card['elbo'].keys()
     for name, value in checkpoint['metrics']['test'].items(): assert abs(card['elbo'][name] - value) < .01, name
