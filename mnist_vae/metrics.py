@@ -65,14 +65,16 @@ def prdc(real: Tensor, generated: Tensor, k: int = 5) -> dict[str, float]:
                 density=(in_real.mean() / k).item(), coverage=torch.cat(covered).float().mean().item())
 
 # %% ../nbs/06_metrics.ipynb #cas
+def _accuracy(classifier: Classifier, images: Tensor, labels: Tensor) -> float:
+    return (read(classifier, images)[1] == labels).float().mean().item()
+
 def cas(images: Tensor, labels: Tensor, test_images: Tensor, test_labels: Tensor, epochs: int = JUDGE['epochs'],
         device=None, progress: bool = True, seed: int = JUDGE['seed']) -> float:
     """Classification accuracy score: accuracy on real test images of a classifier trained on `images` with `labels` alone.
 
     Source: Ravuri & Vinyals 2019, "Classification accuracy score for conditional generative models".
     """
-    student = train_judge(images, labels, epochs, device, progress, seed)
-    return (read(student, test_images)[1] == test_labels).float().mean().item()
+    return _accuracy(train_judge(images, labels, epochs, device, progress, seed), test_images, test_labels)
 
 # %% ../nbs/06_metrics.ipynb #nll
 @torch.no_grad()
@@ -133,7 +135,7 @@ def train_judges(images: Tensor, labels: Tensor, n: int = 3, epochs: int = JUDGE
     "The judge and `n` − 1 more of its kind, from the seeds that follow its own."
     return [train_judge(images, labels, epochs, device, progress, JUDGE['seed'] + i) for i in range(n)]
 
-def _mean(scores) -> dict[str, float]:
+def _cas_row(scores) -> dict[str, float]:
     scores = torch.tensor([*scores], dtype=torch.float64)
     return dict(cas=scores.mean().item()) | (dict(cas_se=(scores.std() / len(scores) ** .5).item()) if len(scores) > 1 else {})
 
@@ -152,16 +154,16 @@ def measure(path, data: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], seed
     gen, ordered = DigitGenerator.load(path), torch.arange(N_CLASSES).repeat_interleave(1000)
     model, checkpoint = load_checkpoint(path)
     if judges is None: judges = train_judges(*data, epochs=epochs, device=device, progress=progress)
-    judge, accuracies = judges[0], [(read(judge, test[0])[1] == test[1]).float().mean().item() for judge in judges]
+    judge, accuracies = judges[0], [_accuracy(each, *test) for each in judges]
     samplers = {'N(0, I)': lambda y, seed: sample_standard_normal(model, y, seed), 'class priors': gen.sample}
     many = torch.arange(n_cas) % N_CLASSES
     rows = {}
     for name, sample in samplers.items():
         rows[name] = quality(judge, sample(ordered, seed), ordered, test[0])
         if rows[name]['consistency'] > .5:                           # labels that are mostly wrong teach nothing
-            rows[name] |= _mean(cas(sample(many, seed + i), many, *test, epochs, device, progress, JUDGE['seed'] + i) for i in range(len(judges)))
+            rows[name] |= _cas_row(cas(sample(many, seed + i), many, *test, epochs, device, progress, JUDGE['seed'] + i) for i in range(len(judges)))
     some, few = balanced(data[1], 1000, seed), balanced(test[1], n_nll // N_CLASSES, seed)
-    rows['real training images'] = quality(judge, data[0][some], data[1][some], test[0]) | _mean(accuracies)
+    rows['real training images'] = quality(judge, data[0][some], data[1][some], test[0]) | _cas_row(accuracies)
     priors = {'N(0, I)': None, 'class priors': ClassPrior(**checkpoint['prior'])}
     nll = {f"{name}, {'binarised' if binarise else 'grey'}": importance_nll(model, test[0][few], test[1][few], prior, binarise=binarise, seed=seed, progress=progress)
            for name, prior in priors.items() for binarise in (False, True)}
