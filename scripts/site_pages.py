@@ -159,13 +159,14 @@ def on_config(config):
 
 
 def on_files(files, config):
-    "Add the pages that are made, and their pictures."
+    "Add the pages that are made, their pictures, and the style sheet of the plots in them."
     made = {'reference/mnist-vae.md': command_page()} | {f'reference/{module}.md': reference(module) for module in modules()}
     start, pictures = page(ROOT / 'nbs/index.ipynb', up='')
     made |= {'index.md': '---\nhide: [navigation]\n---\n\n' + start} | {f'index/{name}': data for name, data in pictures.items()}
     for path in notebooks():
         text, pictures = chapter(path)
         made |= {f'chapters/{path.stem}.md': text} | {f'chapters/{path.stem}/{name}': data for name, data in pictures.items()}
+    made['assets/look.css'] = (ROOT / 'mnist_vae/look.css').read_text(encoding='utf-8')
     for name, content in made.items(): files.append(File.generated(config, name, content=content))
     return files
 
