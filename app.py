@@ -12,6 +12,7 @@ from importlib import import_module
 from threading import Lock, Thread
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 if __name__ == '__main__':                                               # not for the server, which imports this file, too, and need not wait for PyTorch
     import torch
@@ -33,6 +34,8 @@ SAMPLES = {'slanted 4': (4, 'slant', 2), 'upright 2': (2, 'slant', -1.5), 'wide 
 # Streamlit puts a container's key into its class name: its documented hook for CSS. 28 pixels stay 28 crisp squares.
 # The accent is too dark to read on the dark theme's ground: what is chosen is bold, and underlined or framed by Streamlit.
 STYLE = '''<style>
+.st-key-pixels-digits button {padding: .25rem}
+.st-key-pixels-digits button p {font-size: clamp(.75rem, 3.5vw, .875rem); overflow: visible; text-overflow: clip}
 [class*=st-key-pixels] img {image-rendering: pixelated; border-radius: .5rem; outline: 1px solid #8883}
 [role=tab][aria-selected=true], [role=tab][aria-selected=true] *, [role=radio][aria-checked=true], [data-testid=stSliderThumbValue] {
     color: inherit !important; font-weight: 600}
@@ -83,20 +86,61 @@ def animation(start: int, end: int, seed: int) -> bytes:
     return gif(torch.cat([there[:1] * rest, there, there[-1:] * rest, there.flip(0)]), scale=8)
 
 
-def new_seed(key: str) -> None:
-    st.session_state[key] = secrets.randbits(32)
-    st.session_state.notice = ''                                     # a note about the link is not for what came after it
+# What an address without parameters shows. Each of these is a parameter of the address, and the key of a widget.
+START = dict(tab='Generate', digit=7, seed=0, number='2026', hand=0)
 
 
-def notice_bad_link() -> str:
-    "Drop parameters of the address that cannot be meant. Returns a note that says so, or nothing."
-    def bad(name, value): return not (value.isascii() and value.isdigit() and len(value) <= 10 and int(value) <= {'digit': 9}.get(name, MAX_SEED))
-    found = [name for name in ('digit', 'seed', 'hand') if name in st.query_params and bad(name, st.query_params[name])]
-    if 'number' in st.query_params and not is_number(st.query_params['number']): found.append('number')
-    if st.query_params.get('tab', next(iter(TABS))) not in TABS: found.append('tab')
-    for name in found:
-        if name not in ('seed', 'hand'): del st.query_params[name]      # those two get a new one
-    return f"The link had no usable {' and no usable '.join(found)}: here is something else instead." if found else ''
+def without_spaces(text: str) -> str: return ''.join(text.split())
+
+
+def whole_number(text: str, largest: int) -> int | None:
+    "The number that `text` spells, or None if it spells none from 0 to `largest`."
+    text = without_spaces(text)
+    if not (text.isascii() and text.isdigit() and len(text) <= 10): return None
+    return int(text) if int(text) <= largest else None
+
+
+def read_parameter(name: str, text: str) -> int | str | None:
+    "What the parameter `name` of the address asks for, or None if that cannot be shown."
+    if name == 'tab': return text if text in TABS else None
+    if name == 'number': return without_spaces(text) if is_number(without_spaces(text)) else None
+    return whole_number(text, 9 if name == 'digit' else MAX_SEED)
+
+
+def read_address() -> tuple[dict, list[str]]:
+    "What the address asks for, and the names of its parameters that cannot be shown."
+    read = {name: read_parameter(name, st.query_params[name]) for name in START if name in st.query_params}
+    unusable = [name for name, value in read.items() if value is None]
+    return START | {name: value for name, value in read.items() if value is not None}, unusable
+
+
+def follow_address(address: dict) -> None:
+    """Set the widgets to what the address asks for: on the first run, and when the visitor goes back or forward.
+
+    No widget is bound to the address (Streamlit would rewrite it, one entry of the history at a time), and none has a callback:
+    after a restart of the server, the first run of a session may be a click in a page that the old server drew. Streamlit then
+    knows no callbacks yet, while the widgets' values, which the browser sends along, count.
+    """
+    run = get_script_run_ctx()
+    if run.is_history_navigation: sent = set()
+    elif 'address' in st.session_state: return
+    else: sent = {state.id.rpartition('-')[2] for state in run.session_state.get_widget_states()}
+    st.session_state.address = address
+    st.session_state.update({name: value for name, value in address.items() if name not in sent})
+
+
+def write_address(asked: dict) -> bool:
+    "Let the address say what is shown now. Returns whether it did so all along; else the history gets a new entry."
+    shown = {name: st.session_state[name] for name in START}
+    shown['number'] = without_spaces(shown['number'])
+    if not is_number(shown['number']): shown['number'] = st.session_state.address['number']
+    if shown == asked == st.session_state.address: return True
+    st.session_state.address = shown
+    st.query_params.from_dict({name: value for name, value in shown.items() if value != START[name]})
+    return False
+
+
+def new_seed() -> int: return secrets.randbits(32)
 
 
 def show(image: torch.Tensor, **options) -> None:
@@ -105,31 +149,38 @@ def show(image: torch.Tensor, **options) -> None:
 
 
 def keep(name: str, key: str, **files) -> None:
-    "A row of buttons that keep something: label → file's ending and what makes it, which happens on a click only."
-    with st.container(horizontal=True, key=key):
+    "A row of buttons that save something: label → file's ending and what makes it, which happens on a click only."
+    with st.container(horizontal=True, gap='small', key=key):
         for label, (ending, make) in files.items():
-            st.download_button(label.replace('_', ' '), make, f'{name}.{ending}', icon=':material/download:', on_click='ignore')
+            kind, *more = label.split('_')                               # the label's other words tell files of one kind apart
+            st.download_button(label.replace('_', ' '), make, f'{"-".join([name, *more])}.{ending}', icon=':material/download:', on_click='ignore')
 
 
 def generate_tab(tab) -> None:
-    with st.container(horizontal=True, vertical_alignment='bottom', key='controls'):
-        digit = st.selectbox('Digit', range(10), index=7, width=90, key='digit', bind='query-params')
-        seed = st.number_input('Seed', 0, MAX_SEED, step=1, width=180, key='seed', bind='query-params')
-        st.button(f'Generate {N} Images', type='primary', on_click=new_seed, args=('seed',))
-
-    if tab.open:
-        with turn(): images = generator().generate(digit, N, seed)
-        labels, name = torch.full((N,), digit), f'digit-{digit}-seed-{seed}'
-        with st.container(key='pixels-digits'), st.grid(N, min_column_width=44, wrap=False, gap='xsmall'):
-            for i, image in enumerate(images, 1):
-                show(image, width='stretch', alt=f'Handwritten {NAMES[digit]}, variation {i} of {N}')
-            for i, image in enumerate(images, 1):
-                st.download_button(f'PNG {i}', lambda image=image: png(image, scale=8), f'{name}-{i}.png', type='tertiary', width='stretch', on_click='ignore')
-        keep(name, 'downloads', PNG_sheet=('png', lambda: png(sheet(images), scale=8)), ZIP=('zip', lambda: zip_of_pngs(images, labels, seed)),
-             NPZ=('npz', lambda: npz(images, labels, seed)))
-        st.write(f'{N} variations of {digit}, 28×28 pixels each. This page\'s address shows the same five again, and so does Python:')
+    if not tab.open: return
+    with st.container(horizontal=True, vertical_alignment='bottom', gap='small', key='controls'):
+        digit = st.selectbox('Digit', range(10), width=90, filter_mode=None, key='digit', persist_state='session')
+        if st.button(f'Generate {N} Images', type='primary'): st.session_state.seed = new_seed()
+    five = st.container(key='five')
+    with st.expander('Get these five again'):
+        seed = st.number_input('Seed', 0, MAX_SEED, step=1, width=200, key='seed', persist_state='session')
+        st.write('The same digit with the same seed gives the same five images: here, at this page\'s address, and in Python.')
         st.code(f'''from mnist_vae.generator import DigitGenerator
 DigitGenerator.load().generate({digit}, n={N}, seed={seed})''', language=None, wrap_lines=True)
+    with five: show_five(digit, seed)
+
+
+def show_five(digit: int, seed: int) -> None:
+    with turn(): images = generator().generate(digit, N, seed)
+    labels, name = torch.full((N,), digit), f'digit-{digit}-seed-{seed}'
+    with st.container(key='pixels-digits'), st.grid(N, min_column_width=44, wrap=False, gap='xsmall'):
+        for i, image in enumerate(images, 1):
+            show(image, width='stretch', alt=f'Handwritten {NAMES[digit]}, variation {i} of {N}')
+        for i, image in enumerate(images, 1):
+            st.download_button(f'Save {i}', lambda image=image: png(image, scale=8), f'{name}-{i}.png', width='stretch', on_click='ignore')
+    st.caption(f'{N} variations of {digit}, 28×28 pixels each. Save all five:')
+    keep(name, 'downloads', PNG_sheet=('png', lambda: png(sheet(images), scale=8)), ZIP=('zip', lambda: zip_of_pngs(images, labels, seed)),
+         NPZ=('npz', lambda: npz(images, labels, seed)))
 
 
 def take_picture() -> None:
@@ -180,53 +231,58 @@ def handwriting_tab(tab) -> None:
 
 
 def number_tab(tab) -> None:
-    with st.container(horizontal=True, vertical_alignment='bottom', key='number-controls'):
-        text = st.text_input('Number', '2026', max_chars=MAX_TEXT, width=260, key='number', bind='query-params')
-        hand = st.number_input('Handwriting', 0, MAX_SEED, step=1, width=180, key='hand', bind='query-params')
-        st.button('New handwriting', type='primary', on_click=new_seed, args=('hand',))
-    if tab.open:
-        if not is_number(text): st.warning(f'A number is 1 to {MAX_TEXT} digits from 0 to 9.', icon=':material/edit:')
-        else:
-            line = writer().write(text, hand)
-            with st.container(key='pixels-number'): show(line, width=min(56 * len(text), 704), alt=f'The number {text} in one handwriting')
-            with st.container(horizontal=True, key='number-downloads'):
-                for scale in (1, 8):
-                    st.download_button(f'PNG, transparent, {scale}×', lambda scale=scale: png(line, scale, transparent=True), f'{text}-{scale}x.png',
-                                       icon=':material/download:', on_click='ignore')
-            st.write('All digits come from one hand: the style of one latent, carried to each digit.')
+    if not tab.open: return
+    with st.container(horizontal=True, vertical_alignment='bottom', gap='small', width=420, key='number-controls'):
+        number = without_spaces(st.text_input('Number', max_chars=2 * MAX_TEXT, key='number', persist_state='session'))
+        if st.button('New handwriting', type='primary', key='new-hand'): st.session_state.hand = new_seed()
+    line = st.container(key='line')
+    with st.expander('Get this handwriting again'):
+        hand = st.number_input('Handwriting', 0, MAX_SEED, step=1, width=200, key='hand', persist_state='session')
+        st.write('The same number writes in the same handwriting: here, at this page\'s address, and in Python.')
+        st.code(f'''from mnist_vae.generator import DigitGenerator
+DigitGenerator.load().write('{number if is_number(number) else st.session_state.address["number"]}', seed={hand})''', language=None, wrap_lines=True)
+    with line: show_number(number, hand)
 
 
-@st.fragment
+def show_number(number: str, hand: int) -> None:
+    if not is_number(number):
+        st.warning(f'A number is 1 to {MAX_TEXT} digits from 0 to 9.', icon=':material/edit:')
+        return
+    line = writer().write(number, hand)
+    with st.container(key='pixels-number'): show(line, width=min(56 * len(number), 704), alt=f'The number {number} in one handwriting')
+    keep(f'{number}-handwriting-{hand}', 'number-downloads', PNG=('png', lambda: png(line, scale=8)),
+         PNG_transparent=('png', lambda: png(line, scale=8, transparent=True)))
+
+
 def sliders() -> None:
     st.header('All ten digits in one style')
-    with st.container(horizontal=True, key='sliders'):
-        values = [st.slider(name.capitalize(), -float(REACH), float(REACH), 0., .1, format='%+.1f', width=160, key=f'style-{name}') for name in writer().styles]
+    styles = writer().styles
+    with st.grid(len(styles), min_column_width=130, key='sliders'):
+        values = [st.slider(name.capitalize(), -float(REACH), float(REACH), 0., .1, format='%+.1f', key=f'style-{name}', persist_state='session')
+                  for name in styles]
     ten = sheet(writer().in_style(values), columns=10)
-    told = ', '.join(f'{name} {value:+.1f}' for name, value in zip(writer().styles, values))
-    with st.container(key='pixels-style'): show(ten, width='stretch', alt=f'All ten digits with {told} standard deviations')
-    keep('style', 'style-downloads', PNG=('png', lambda: png(ten, scale=8)))
+    with st.container(key='pixels-style'):
+        show(ten, width='stretch', alt=f'All ten digits with {", ".join(f"{name} {value:+.1f}" for name, value in zip(styles, values))} standard deviations')
+    name = '-'.join(f'{name}{value:+.1f}' for name, value in zip(styles, values) if value)
+    keep(f'style-{name or "average"}', 'style-downloads', PNG=('png', lambda: png(ten, scale=8)))
 
 
-@st.fragment
 def morph() -> None:
     st.header('From one digit to another')
-    with st.container(horizontal=True, vertical_alignment='bottom', key='morph-controls'):
-        start = st.selectbox('From', range(10), index=3, width=90, key='from')
-        end = st.selectbox('To', range(10), index=8, width=90, key='to')
-        if 'morph' not in st.session_state: new_seed('morph')
-        st.button('Another hand', on_click=new_seed, args=('morph',))
-        moving = st.toggle('Move', True, key='moving')
-    chosen = st.session_state.morph
-    moves = animation(start, end, chosen)
+    with st.container(horizontal=True, vertical_alignment='bottom', gap='small', key='morph-controls'):
+        start = st.selectbox('From', range(10), index=3, width=90, filter_mode=None, key='from', persist_state='session')
+        end = st.selectbox('To', range(10), index=8, width=90, filter_mode=None, key='to', persist_state='session')
+        if st.button('New handwriting', key='new-morph-hand'): st.session_state.morph = new_seed()
+        # Off at first: whoever asked their system for less motion gets none, and everybody can stop it.
+        animate = st.toggle('Animate', key='animate', persist_state='session')
+    hand = st.session_state.setdefault('morph', 0)
+    strip = sheet(writer().morph(start, end, 12, hand), columns=6)
     with st.container(key='pixels-morph'):
-        if moving: st.image(moves, width=224, alt=f'A handwritten {NAMES[start]} turns into {NAMES[end]} and back')
-        else:
-            strip = sheet(writer().morph(start, end, 12, chosen), columns=6)
-            show(strip, width=400, alt=f'Twelve steps from a handwritten {NAMES[start]} to {NAMES[end]}')
-    keep(f'{start}-to-{end}', 'morph-downloads', GIF=('gif', lambda: moves))
+        if animate: st.image(animation(start, end, hand), width=224, alt=f'A handwritten {NAMES[start]} turns into {NAMES[end]} and back')
+        else: show(strip, width=400, alt=f'Twelve steps from a handwritten {NAMES[start]} to {NAMES[end]}')
+    keep(f'{start}-to-{end}-handwriting-{hand}', 'morph-downloads', PNG=('png', lambda: png(strip, scale=8)), GIF=('gif', lambda: animation(start, end, hand)))
 
 
-@st.fragment
 def atlas() -> None:
     st.header('A map of all handwritings')
     east, north, *_ = writer().styles
@@ -282,24 +338,17 @@ def page() -> None:
     st.set_page_config('MNIST digit generator', page_icon='✍️')
     st.html(STYLE)
 
-    if 'notice' not in st.session_state:
-        bad_link = notice_bad_link()
-        for key in ('seed', 'hand'):                                 # into the address too, so that it can be shared as it is
-            if key not in st.query_params or key in bad_link:
-                new_seed(key)
-                st.query_params[key] = str(st.session_state[key])
-        st.session_state.notice = bad_link
-        if bad_link: st.rerun()                                      # Streamlit takes what it cannot read out of the address; then ours go in
-    for key in ('seed', 'hand'):
-        if key in st.session_state and key not in st.query_params: st.query_params[key] = str(st.session_state[key])
+    asked, unusable = read_address()
+    follow_address(asked)
 
     st.title('Handwritten digits, on request')
     st.write('Nobody wrote these. A variational autoencoder that has seen 60,000 handwritten digits draws new ones, '
              'each of them the digit you ask for.')
-    if st.session_state.notice: st.info(st.session_state.notice)
-    # The inputs of every tab are always there, so that they keep their state; what takes time waits until its tab is open.
-    for tab, show_tab in zip(st.tabs(list(TABS), key='tab', bind='query-params'), TABS.values()):
+    note = st.container()
+    for tab, show_tab in zip(st.tabs(list(TABS), key='tab', on_change='rerun'), TABS.values()):
         with tab: show_tab(tab)
+    if write_address(asked) and unusable:
+        note.info(f"The link had no usable {' and no usable '.join(unusable)}: here is something else instead.")
 
 
 @asynccontextmanager

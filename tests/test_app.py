@@ -6,8 +6,12 @@ import re
 import subprocess
 import time
 import zipfile
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from random import Random
 from types import SimpleNamespace
+from urllib.parse import parse_qsl, urlsplit
 from urllib.request import urlopen
 
 import numpy as np
@@ -15,12 +19,13 @@ import pytest
 import torch
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
+from playwright.sync_api import Error as PlaywrightError
 from playwright.sync_api import expect
 from streamlit.testing.v1 import AppTest
 
 from conftest import ROOT, free_port
 from mnist_vae.explore import TRAITS, traits
-from mnist_vae.export import png
+from mnist_vae.export import png, to_bytes
 from mnist_vae.generator import DigitGenerator, default_weights
 from mnist_vae.training import load_checkpoint
 
@@ -45,7 +50,7 @@ def pictures(at, of='variation') -> list[tuple[str, str]]:
 
 def test_five_unique_variations_at_once(app):
     assert app.selectbox[0].options == [str(d) for d in range(10)]
-    assert [button.label for button in app.button] == ['Generate 5 Images', 'New handwriting']
+    assert [button.label for button in app.button] == ['Generate 5 Images']
     assert len({url for url, _ in pictures(app)}) == 5
     assert [alt for _, alt in pictures(app)] == [f'Handwritten seven, variation {i} of 5' for i in range(1, 6)]
 
@@ -71,10 +76,9 @@ def test_images_follow_the_digit(app):
 def test_link_reopens_the_same_images(app):
     app.selectbox[0].select(4).run()
     app.button[0].click().run()
-    address = {name: str(app.query_params[name][0] if isinstance(app.query_params[name], list) else app.query_params[name]) for name in ('seed', 'hand')}
-    assert pictures(visit(digit='4', **address)) == pictures(app)
-    number = pictures(visit(tab='Number', **address), of='number')
-    assert number == pictures(visit(tab='Number', hand=address['hand']), of='number') != pictures(visit(tab='Number', hand='5'), of='number')
+    assert pictures(visit(digit='4', seed=app.query_params['seed'])) == pictures(app)
+    number = pictures(visit(tab='Number', hand='7'), of='number')
+    assert number == pictures(visit(tab='Number', hand='7', seed='3'), of='number') != pictures(visit(tab='Number', hand='5'), of='number')
     assert pictures(visit(digit='4', seed='12')) == pictures(visit(digit='4', seed='12')) != pictures(visit(digit='4', seed='13'))
 
 
@@ -93,26 +97,29 @@ def test_number_in_one_handwriting():
     at = visit(tab='Number')
     ((first, alt),) = pictures(at, of='number')
     assert alt == 'The number 2026 in one handwriting'
-    at.button[1].click().run()
+    at.button[0].click().run()
     ((second, _),) = pictures(at, of='number')
     assert second != first
     for bad in ('abc', '1.5', '²', ''):
         at.text_input[0].set_value(bad).run()
         assert not at.exception and not pictures(at, of='number') and 'digits from 0 to 9' in at.warning[0].value, bad
-    at.text_input[0].set_value('1').run()
-    assert pictures(at, of='number')
+    at.text_input[0].set_value(' 1 234\xa0567 ').run()
+    ((_, alt),) = pictures(at, of='number')
+    assert alt == 'The number 1234567 in one handwriting', 'spaces do not count'
+    assert at.query_params['number'] == '1234567'
+    assert pictures(visit(tab='Number', number='1 234 567', hand=at.query_params['hand']), of='number') == pictures(at, of='number')
 
 
 def test_sample_of_a_handwriting():
     at = visit(tab='Handwriting')
     ((first, _),) = pictures(at, of='in this handwriting')
-    told = at.selectbox[1]
+    told = at.selectbox[0]
     assert told.label == 'The model reads' and told.options[0] == 'a 4', 'the first sample is a slanted 4'
     told.select(9).run()
     ((as_nine, _),) = pictures(at, of='in this handwriting')
     at.get('button_group')[0].set_value('bold 5').run()
     ((bold, _),) = pictures(at, of='in this handwriting')
-    assert len({first, as_nine, bold}) == 3 and at.selectbox[1].options[0] == 'a 5'
+    assert len({first, as_nine, bold}) == 3 and at.selectbox[0].options[0] == 'a 5'
 
 
 def test_samples_are_as_they_are_called(monkeypatch):
@@ -134,10 +141,11 @@ def test_sliders_and_morph():
     at.slider[0].set_value(1.5).run()
     ((slanted, alt),) = pictures(at, of='standard deviations')
     assert slanted != plain and '+1.5' in alt
+    assert not pictures(at, of='turns into') and pictures(at, of='Twelve steps')
+    at.toggle[0].set_value(True).run()
     ((_, moves),) = pictures(at, of='turns into')
     assert moves == 'A handwritten three turns into eight and back'
-    at.toggle[0].set_value(False).run()
-    assert not pictures(at, of='turns into') and pictures(at, of='Twelve steps')
+    assert not pictures(at, of='Twelve steps')
 
 
 def test_quality_is_that_of_the_checkpoint():
@@ -150,11 +158,10 @@ def test_closed_tabs_take_no_time(app):
     assert not app.metric and not app.slider and not pictures(app, of='number') and not pictures(app, of='handwriting')
 
 
-@pytest.fixture(scope='module')
-def server(app_python, tmp_path_factory):
-    "The app's address, served as README says, on a free port, for somebody who never ran Streamlit before: no question may hold it up."
-    port, home = free_port(), tmp_path_factory.mktemp('home')
-    process = subprocess.Popen([app_python, '-m', 'streamlit', 'run', 'app.py', '--server.headless=false',
+@contextmanager
+def serve(python, home, port):
+    "Serve the app as README says, for somebody who never ran Streamlit before: no question may hold it up."
+    process = subprocess.Popen([python, '-m', 'streamlit', 'run', 'app.py', '--server.headless=false',
                                 f'--server.port={port}', '--server.address=127.0.0.1'],
                                cwd=ROOT, env=os.environ | dict(HOME=str(home), USERPROFILE=str(home)), stdin=subprocess.DEVNULL)
     address = f'http://127.0.0.1:{port}'
@@ -169,6 +176,12 @@ def server(app_python, tmp_path_factory):
     finally:
         process.terminate()
         process.wait(10)
+
+
+@pytest.fixture(scope='module')
+def server(app_python, tmp_path_factory):
+    "The app's address, on a free port."
+    with serve(app_python, tmp_path_factory.mktemp('home'), free_port()) as address: yield address
 
 
 both_looks = pytest.mark.parametrize('width, scheme', [(1280, 'light'), (375, 'dark')])
@@ -191,6 +204,76 @@ def source(page, alt, other_than=None) -> str:
     "The address of the picture whose alternative text has `alt` in it, once it is another than `other_than`, and is there."
     return page.wait_for_function('''([alt, other]) => [...document.querySelectorAll("img")].find(
         i => i.alt.includes(alt) && i.complete && i.naturalWidth && i.src != other)?.src''', arg=[alt, other_than]).json_value()
+
+
+@cache
+def model() -> DigitGenerator: return DigitGenerator.load()
+
+
+# What an address shows that does not say.
+UNSAID = dict(tab='Generate', digit='7', seed='0', number='2026', hand='0')
+
+
+def asked(url) -> dict:
+    "What the address asks for, read by the rules that README gives: the last of repeated parameters counts, and nonsense is as if unsaid."
+    said = dict(parse_qsl(urlsplit(url).query)) | {}
+    said['number'] = ''.join(said.get('number', '').split())
+    fits = dict(tab=lambda v: v in LAST, digit=lambda v: re.fullmatch('[0-9]', v), number=lambda v: re.fullmatch('[0-9]{1,20}', v),
+                seed=lambda v: re.fullmatch('[0-9]{1,10}', v) and int(v) < 2**32)
+    return {name: said[name] if name in said and fits.get(name, fits['seed'])(said[name]) else usual for name, usual in UNSAID.items()}
+
+
+def grey(page, images) -> list[np.ndarray]:
+    "The grey levels of images of the page; of those that the server no longer has, since newer ones took their place, none."
+    answers = [page.request.get(image.get_attribute('src', timeout=1000)) for image in images]
+    return [np.asarray(Image.open(io.BytesIO(answer.body()))) for answer in answers if answer.ok]
+
+
+def shown_and_due(page) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    "The images that the open tab shows, and those that its address asks for."
+    said = asked(page.url)
+    if said['tab'] == 'Generate':
+        due = model().generate(int(said['digit']), 5, int(said['seed']))
+        name = 'zero one two three four five six seven eight nine'.split()[int(said['digit'])]
+        images = page.get_by_role('img', name=f'Handwritten {name}, variation')
+    elif said['tab'] == 'Number':
+        due = model().write(said['number'], int(said['hand']))[None]
+        images = page.get_by_role('img', name=f'The number {said["number"]} in one handwriting')
+    else: return [], []
+    return grey(page, images.all()), list(to_bytes(due).numpy())
+
+
+def agrees(page) -> bool:
+    "Whether the open tab is the address's, and shows what the address asks for; a number that is none shows no picture, but says so."
+    said = asked(page.url)
+    if not page.get_by_role('tab', name=said['tab'], selected=True).count(): return False
+    if said['tab'] == 'Number' and page.get_by_text('digits from 0 to 9').count(): return True
+    try: shown, due = shown_and_due(page)
+    except PlaywrightError: return False                             # an image made way for another while we looked
+    return len(shown) == len(due) and all(map(np.array_equal, shown, due))
+
+
+def until(page, holds, why, seconds=30):
+    "Wait until `holds()`."
+    for _ in range(seconds * 10):
+        if holds(): return
+        page.wait_for_timeout(100)
+    assert holds(), why
+
+
+def alive(page):
+    "Wait until the page has come to rest: it shows what the address asks for, and no error."
+    settle(page)
+    until(page, lambda: agrees(page), f'{page.url} shows something else')
+    assert not page.locator('[data-testid=stException]').count(), page.url
+    assert 'encountered an error' not in page.inner_text('body'), page.url
+
+
+def five(page, digit, seed) -> list[str]:
+    "The addresses of the five images, once they are those of this digit and seed."
+    def due(): return asked(page.url) | dict(digit=str(digit), seed=str(seed)) == asked(page.url) and agrees(page)
+    until(page, due, f'not the five of digit {digit} and seed {seed}')
+    return [image.get_attribute('src') for image in page.get_by_role('img', name='variation').all()]
 
 
 # What each tab shows last: a picture with this alternative text.
@@ -305,17 +388,20 @@ def test_number_is_kept(server, browser):
     page.keyboard.press('Enter')
     page.get_by_role('img', name='The number 31415926').wait_for()
     settle(page)
-    with page.expect_download() as file: page.get_by_role('button', name='transparent, 8×').click()
+    with page.expect_download() as file: page.get_by_role('button', name='PNG transparent').click()
     picture = Image.open(file.value.path())
-    assert file.value.suggested_filename == '31415926-8x.png' and picture.mode == 'LA' and picture.size == (8 * 8 * 28, 8 * 28)
+    assert file.value.suggested_filename == '31415926-handwriting-0-transparent.png' and picture.mode == 'LA' and picture.size == (8 * 8 * 28, 8 * 28)
     page.close()
 
 
-def test_bad_link_is_mended(server, browser):
+def test_bad_link_gives_way_to_a_good_one(server, browser):
     page = browser.new_page()
     page.goto(f'{server}/?digit=12&seed=-1')
     page.get_by_text('no usable digit and no usable seed').wait_for()
-    page.wait_for_function('/seed=\\d+/.test(location.href)')                                   # one that can be shared
+    assert len(set(five(page, 7, 0))) == 5
+    page.get_by_role('button', name='Generate 5 Images').click()
+    page.wait_for_function('/^[?]seed=\\d+$/.test(location.search)')                            # one that can be shared
+    expect(page.get_by_text('no usable')).to_have_count(0)
     page.close()
 
 
@@ -366,7 +452,7 @@ def test_visitor_picks_a_digit_and_clicks(server, browser, width, scheme):
     assert len(zipfile.ZipFile(io.BytesIO(data)).namelist()) == 6 and name.endswith('.zip')
     assert Image.open(io.BytesIO(download('PNG sheet')[1])).size == (8 * (5 * 30 - 2), 8 * 28)
 
-    with page.expect_download() as file: page.get_by_role('button', name='PNG 3').click()
+    with page.expect_download() as file: page.get_by_role('button', name='Save 3').click()
     assert np.array_equal(np.asarray(Image.open(file.value.path()).resize((28, 28), Image.Resampling.NEAREST)), seen[2]), 'one of the five'
 
     visitor = browser.new_page()                                     # somebody who was sent the link
@@ -377,3 +463,202 @@ def test_visitor_picks_a_digit_and_clicks(server, browser, width, scheme):
     visitor.close()
     assert problems == []
     page.close()
+
+
+def open_tab(page, tab):
+    page.get_by_role('tab', name=tab).click()
+    page.get_by_role('tab', name=tab, selected=True).wait_for()
+    until(page, lambda: asked(page.url)['tab'] == tab, f'the address does not open {tab}')
+    settle(page)
+
+
+def unfold(page, title):
+    "Open what is folded away under `title`."
+    details = page.locator('details', has_text=title)
+    if details.get_attribute('open') is None: details.locator('summary').click()
+
+
+def choose(page, label, option):
+    page.get_by_role('combobox', name=label).click()
+    page.get_by_role('option', name=option, exact=True).click()
+
+
+def type_into(page, role, name, text):
+    field = page.get_by_role(role, name=name, exact=True)
+    field.focus()
+    field.press('ControlOrMeta+a')
+    field.press('Delete')
+    field.press_sequentially(text)
+    field.press('Enter')
+
+
+@pytest.fixture
+def page(server, browser):
+    "A page on the app's start, with somewhere to go back to; at the end, it must not have had an error."
+    page = browser.new_page()
+    problems = watch(page)
+    page.goto('about:blank')
+    page.goto(server)
+    five(page, 7, 0)
+    alive(page)
+    yield page
+    page.context.close()
+    assert not problems
+
+
+@pytest.mark.parametrize('tab, folded, field', [('Generate', 'Get these five again', 'Seed'), ('Number', 'Get this handwriting again', 'Handwriting')])
+def test_whatever_is_typed_into_a_seed(page, tab, folded, field):
+    open_tab(page, tab)
+    unfold(page, folded)
+    spin = page.get_by_role('spinbutton', name=field)
+    parameter = 'seed' if field == 'Seed' else 'hand'
+    for text, seed in (('1', '1'), ('0', '0'), ('5', '5'), ('', '0'), ('abc', '0'), ('4294967295', '4294967295'), ('4294967296', '4294967295'), ('1', '1')):
+        type_into(page, 'spinbutton', field, text)
+        page.wait_for_function('([name, seed]) => (new URLSearchParams(location.search).get(name) ?? "0") == seed', arg=[parameter, seed])
+        alive(page)
+    for button, seed in (('Decrement', '0'), ('Increment', '1'), ('Increment', '2'), ('Decrement', '1')):
+        page.get_by_role('button', name=button).click()
+        expect(spin).to_have_value(seed)
+        until(page, lambda seed=seed: asked(page.url)[parameter] == seed, f'{button} to {seed}')
+        alive(page)
+
+
+def test_any_address_can_be_used(server, page):
+    for query in ('seed=0&hand=0', 'digit=7', 'seed=1&seed=2', 'digit=3&digit=x', 'tab=Generate&digit=7&seed=0&number=2026&hand=0', 'tab=Number&number=+1+2+',
+                  'tab=Number&number=&hand=', 'seed=%00', 'digit=%C2%B2', 'embed=true', 'x=1&x=2', 'tab=&digit='):
+        page.goto(f'{server}/?{query}')
+        alive(page)
+        open_tab(page, 'Generate')
+        choose(page, 'Digit', '4')
+        five(page, 4, before := asked(page.url)['seed'])
+        page.get_by_role('button', name='Generate 5 Images').click()
+        until(page, lambda before=before: asked(page.url)['seed'] != before, f'no new images after {query}')
+        alive(page)
+        page.go_back()
+        five(page, 4, before)
+        alive(page)
+    page.reload()
+    alive(page)
+
+
+def test_one_press_of_back_leaves_a_first_visit(page, server):
+    for address in (server, f'{server}/?digit=12', f'{server}/?tab=Number&hand=7', f'{server}/?seed=4&seed=5'):
+        page.goto('about:blank#before')
+        page.goto(address)
+        alive(page)
+        page.go_back()
+        assert page.url == 'about:blank#before'
+
+
+def test_back_and_forward_through_what_was_generated(page):
+    "Each click is an entry of the history, so is each tab."
+    button = page.get_by_role('button', name='Generate 5 Images')
+    choose(page, 'Digit', '3')
+    seen = [five(page, 3, 0)]
+    seeds = [0]
+    for _ in range(3):
+        button.click()
+        until(page, lambda: int(asked(page.url)['seed']) != seeds[-1], 'no new seed in the address')
+        seeds.append(int(asked(page.url)['seed']))
+        seen.append(five(page, 3, seeds[-1]))
+    assert len({tuple(images) for images in seen}) == 4
+    open_tab(page, 'Number')
+    alive(page)
+    page.go_back()
+    for seed, images in reversed(list(zip(seeds, seen))):
+        assert five(page, 3, seed) == images
+        alive(page)
+        page.go_back()
+    five(page, 7, 0)
+    expect(page.get_by_role('combobox', name='Digit')).to_have_value('7')
+    for seed, images in zip(seeds, seen):
+        page.go_forward()
+        assert five(page, 3, seed) == images
+    page.go_forward()
+    page.get_by_role('tab', name='Number', selected=True).wait_for()
+    alive(page)
+    page.go_back()
+    button.click()                                                   # from here on, another way
+    until(page, lambda: int(asked(page.url)['seed']) not in seeds, 'no new seed in the address')
+    alive(page)
+
+
+def a_second_tab(page):
+    "Somebody opens the same address beside it."
+    other = page.context.new_page()
+    other.goto(page.url)
+    alive(other)
+    other.close()
+
+
+def in_tab(tab, act):
+    def do(page, rng):
+        open_tab(page, tab)
+        act(page, rng)
+    return do
+
+
+SEEDS = ['0', '1', '', 'abc', '4294967295', '4294967296', '77', '1e5', '-3']
+NUMBERS = ['2026', '', 'abc', ' 12 34 ', '1' * 21, '0', '007', '31415926535897932384']
+LINKS = ['', 'seed=0&hand=0', 'digit=7', 'seed=1&seed=2', 'digit=12&seed=-1', 'tab=Nowhere', 'tab=Number&number=12a', 'tab=Explore', 'digit=3&seed=00012']
+
+
+def type_seed(page, rng):
+    unfold(page, 'Get these five again')
+    type_into(page, 'spinbutton', 'Seed', rng.choice(SEEDS))
+
+
+def type_hand(page, rng):
+    unfold(page, 'Get this handwriting again')
+    type_into(page, 'spinbutton', 'Handwriting', rng.choice(SEEDS))
+
+
+def step_seed(page, rng):
+    unfold(page, 'Get these five again')
+    for _ in range(rng.choice([1, 1, 3])):
+        button = page.get_by_role('button', name=rng.choice(['Decrement', 'Increment']))
+        if button.is_enabled(): button.click()
+
+
+def generate(page, rng): page.get_by_role('button', name='Generate 5 Images').click(click_count=rng.choice([1, 1, 2, 5]))
+
+
+def generate_and_hurry_back(page, rng):
+    generate(page, rng)
+    page.evaluate('history.back()')
+
+
+def choose_and_generate(page, rng):
+    choose(page, 'Digit', rng.choice('0123456789'))
+    generate(page, rng)
+
+
+def move_a_slider(page, rng):
+    page.get_by_role('slider', name=rng.choice(['Slant', 'Width', 'Height', 'Thickness'])).focus()
+    page.keyboard.press(rng.choice(['ArrowRight', 'ArrowLeft', 'Home', 'End']))
+
+
+def hasty_tabs(page, rng):
+    for tab in rng.choices(list(LAST), k=4): page.get_by_role('tab', name=tab).click()
+
+
+ACTS = [in_tab('Generate', lambda page, rng: choose(page, 'Digit', rng.choice('0123456789'))), in_tab('Generate', generate), in_tab('Generate', type_seed),
+        in_tab('Generate', step_seed), in_tab('Generate', choose_and_generate), in_tab('Generate', generate_and_hurry_back),
+        in_tab('Number', lambda page, rng: type_into(page, 'textbox', 'Number', rng.choice(NUMBERS))), in_tab('Number', type_hand),
+        in_tab('Number', lambda page, rng: page.get_by_role('button', name='New handwriting').click(click_count=rng.choice([1, 3]))),
+        in_tab('Explore', move_a_slider), in_tab('Explore', lambda page, rng: choose(page, rng.choice(['From', 'To']), rng.choice('0123456789'))),
+        in_tab('Explore', lambda page, rng: page.get_by_text('Animate').click()),
+        lambda page, rng: open_tab(page, rng.choice(list(LAST))), hasty_tabs,
+        lambda page, rng: page.go_back(), lambda page, rng: page.go_back(), lambda page, rng: page.go_forward(),
+        lambda page, rng: [page.evaluate('history.back()') for _ in range(2)], lambda page, rng: page.reload(),
+        lambda page, rng: page.goto(page.url.partition('?')[0] + '?' + rng.choice(LINKS)), lambda page, rng: a_second_tab(page)]
+
+
+def test_sixty_random_acts(page, server):
+    "Whatever a visitor does in whatever order: no error, and always the pictures of the address."
+    rng = Random(0)
+    for i in range(60):
+        rng.choice(ACTS)(page, rng)
+        if not page.url.startswith(server): page.goto(server)        # went back to where the visit began
+        try: alive(page)
+        except AssertionError as e: raise AssertionError(f'after act {i}') from e
