@@ -1,7 +1,8 @@
 # The app and nothing else: what requirements.txt names, the package, its weights.
 #
 #     docker build -t mnist-generator . && docker run --rm -p 8501:8501 -m 512m mnist-generator
-FROM python:3.13-slim
+# The digest of 3.13-slim for all processors. Dependabot proposes newer ones; by hand: `docker buildx imagetools inspect python:3.13-slim`.
+FROM python:3.13-slim@sha256:7c61056e61ac89e852de05f3dc6fa51a6dd2181797bceed46aa725dd7cb2cd3b
 
 # MALLOC_ARENA_MAX: a visitor's click runs in a thread of its own, and each new heap that glibc gives to threads is memory it keeps.
 # MALLOC_TRIM_THRESHOLD_: what a run no longer needs goes back at once.
@@ -20,6 +21,7 @@ RUN python -c "import torch; assert torch.version.cuda is None, 'not the build f
 COPY .streamlit .streamlit
 COPY app.py mnist_vae.pth ./
 COPY mnist_vae mnist_vae
+COPY web web
 RUN python -m compileall -q mnist_vae
 
 USER nobody

@@ -9,6 +9,7 @@ import gc
 import secrets
 from contextlib import asynccontextmanager
 from importlib import import_module
+from pathlib import Path
 from threading import Lock, Thread
 
 import streamlit as st
@@ -354,9 +355,17 @@ def page() -> None:
 @asynccontextmanager
 async def early(app):
     "While a visitor's browser still loads Streamlit's scripts, import what their first run needs: they wait a second less."
+    open_browser()
     Thread(target=import_module, args=['mnist_vae.generator'], daemon=True).start()
     yield
 
 
 if __name__ == '__main__': page()
-else: app = st.App(__file__, lifespan=early)
+else:                                                                    # the server: it imports this file once, and runs it for every visitor
+    import uvicorn
+    from starlette.middleware import Middleware
+
+    from mnist_vae.server import Guard, guard_settings, open_browser, tighten
+
+    tighten(uvicorn.Server)
+    app = st.App(__file__, lifespan=early, middleware=[Middleware(Guard, **guard_settings(Path(__file__).with_name('web')))])
