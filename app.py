@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import gc
+import json
 import secrets
 from contextlib import asynccontextmanager
 from importlib import import_module
@@ -15,10 +16,12 @@ from threading import Lock, Thread
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
+from mnist_vae.look import ACCENT, GREY, INTRODUCTION, NAMES, ORANGE, SITE, SOURCE, TITLE, dot_plot, line_plot, plot_style
+
 if __name__ == '__main__':                                               # not for the server, which imports this file, too, and need not wait for PyTorch
     import torch
 
-    from mnist_vae.components import MAP, PAD, dot_plot, line_plot
+    from mnist_vae.components import MAP, PAD
     from mnist_vae.explore import REACH
     from mnist_vae.export import gif, npz, png, sheet, to_bytes, zip_of_pngs
     from mnist_vae.generator import MAX_TEXT, DigitGenerator, default_weights, is_number
@@ -26,7 +29,8 @@ if __name__ == '__main__':                                               # not f
     from mnist_vae.training import MAX_SEED, load_checkpoint
 
 N, FRAMES = 5, 24
-NAMES = 'zero one two three four five six seven eight nine'.split()
+WEB = Path(__file__).with_name('web')
+STORY_DIGIT = 7
 # Hands to begin with, for those who neither draw nor upload: a digit, and which of the style's sliders stands where. The weights
 # decide on the sliders' order, so they go by name.
 SAMPLES = {'slanted 4': (4, 'slant', 2), 'upright 2': (2, 'slant', -1.5), 'wide 3': (3, 'width', 1.5), 'narrow 8': (8, 'width', -2),
@@ -305,34 +309,157 @@ def explore_tab(tab) -> None:
         atlas()
 
 
+ROWS = 'textbook, z from N(0, I)', 'textbook, class priors', 'this model', 'real images'
+
+
+def story(name: str) -> bytes: return (WEB / 'story' / name).read_bytes()
+
+
+def data_url(name: str) -> str:
+    "A picture of the story as an address that holds it."
+    kind = {'png': 'png', 'svg': 'svg+xml'}[name.rpartition('.')[2]]
+    return f'data:image/{kind};base64,{base64.b64encode(story(name)).decode()}'
+
+
+@st.cache_resource
+def card_rows() -> dict:
+    "The rows of the quality card that can be compared, by their names on the page; none if the weights were never measured."
+    card = measured().get('quality', {}).get('rows', {})
+    if 'cas' not in card.get('class priors', {}): return {}
+    textbook = json.loads(story('textbook.json'))['rows']
+    return dict(zip(ROWS, (textbook['N(0, I)'], textbook['class priors'], card['class priors'], card['real training images'])))
+
+
+def how_tab(tab) -> None:
+    if not tab.open: return
+    rows = card_rows()
+    def read_right(row): return f'{rows[row]["consistency"]:.2%}' if rows else 'an unknown share'
+    def sevens(name, alt):
+        with st.container(key=f'pixels-{name}'): st.image(story(f'sevens-{name}.png'), width=444, alt=f'Ten sevens {alt}')
+
+    st.header('A digit and 20 numbers make an image')
+    st.write('You choose the digit. The app draws 20 random numbers, together called z, which stand for a handwriting: how slanted, how wide, '
+             'how bold. The *decoder*, a small neural network, turns the two into the 784 grey levels of an image. Another z, another handwriting:')
+    flow = ''.join(f'<span class="how-digit">{STORY_DIGIT}</span><img src="{data_url(f"z-{i}.svg")}" alt="A z: 20 numbers, drawn as bars up and down">'
+                   f'<span class="how-decoder">decoder →</span><img class="pixels" src="{data_url(f"seven-{i}.png")}" alt="The seven that it gives">'
+                   for i in (1, 2, 3))
+    style = (WEB / 'how.css').read_text(encoding='utf-8')
+    st.html(f'<style>{style}</style><div class="how">{flow}</div>')
+
+    st.header('Why 20 random numbers are not enough')
+    st.write('The decoder learned from an *encoder*, which turns images into z. The textbook says: to generate, draw z from the standard normal '
+             'distribution, N(0, I), whatever the digit. Ten sevens, generated in this way by a network that was trained in the textbook\'s way:')
+    sevens('normal', 'with z from N(0, I): some are nines, some are scribbles')
+    st.write(f'A classifier reads {read_right(ROWS[0])} of 10,000 such images as the digit that was asked for. The reason: '
+             'the encoder never sees the label, so each digit settles in its own region of the space of z. The picture shows a plane through that space.')
+    with st.container(horizontal=True, vertical_alignment='center', gap='medium', key='latents'):
+        st.image(story('latents.svg').decode(), width=300, alt='A plane through the space of z. The sevens fill a region at the right; draws from N(0, I) lie everywhere')
+        with st.container(width=300):
+            st.html(f'<p><span style="color: {ACCENT}">●</span> z of sevens</p><p><span style="color: {GREY}">●</span> z of the other digits</p>'
+                    f'<p><span style="color: {ORANGE}">○</span> draws from N(0, I)</p>')
+            st.write('Most rings lie where there are hardly any sevens. The decoder never learned to draw one there.')
+
+    st.header('Class priors: z from where the digit is')
+    st.write('The remedy: after training, a mixture of Gaussians is fitted to each digit\'s own z, and z is drawn from there. '
+             'The same network, with these *class priors*:')
+    sevens('priors', 'of the same network with class priors: all are sevens, some are blurred')
+    st.write(f'Now {read_right(ROWS[1])} are read as the digit that was asked for. But the strokes are blurred, as is usual for a variational autoencoder.')
+
+    st.header('Refinement: sharp strokes')
+    st.write('The app\'s own network gives less weight to N(0, I) in training (a KL weight of 0.1 instead of 1). After its class priors were fitted, '
+             'its decoder was trained against two *critics*, networks that learn to tell generated images from real ones, while a classifier insisted on the right digit:')
+    sevens('refined', 'of this app\'s model: the strokes are sharp')
+    st.write(f'{read_right(ROWS[2])} are read as the digit that was asked for. So this is not a plain variational autoencoder (VAE): it is a conditional VAE '
+             'whose decoder was refined adversarially, a VAE-GAN. A plain one does not draw like this.')
+    st.write(f'The tab *Quality* has the figures, good and bad. [The site]({SITE}/) explains every step with its code, and [the source]({SOURCE}) is open.')
+
+
+def wrong(share: float) -> float:
+    "1 − share; not 0, which a logarithmic scale does not have: none of 10,000 counts as half of one."
+    return max(1 - share, .5 / 10_000)
+
+
+def duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f'{minutes // 60} h {minutes % 60} min' if minutes >= 60 else f'{minutes} min' if minutes else f'{seconds:.0f} s'
+
+
+def comparison(rows: dict) -> str:
+    "Plots of the card's columns, each with a row for textbook, this model and real images."
+    def column(name, of=float): return {row: of(values[name]) for row, values in rows.items()}
+    return ''.join([
+        dot_plot('Images read as another digit', column('consistency', wrong), '.2%', log=True),
+        dot_plot('The same for the worst digit', column('worst_digit', wrong), '.2%', log=True),
+        dot_plot('FID, the distance from real images', column('fid'), log=True),
+        dot_plot('Errors of a classifier trained on them', column('cas', wrong), '.2%', log=True),
+        dot_plot('Recall: real variety that is reached', column('recall'), more_is_better=True),
+        dot_plot('Coverage: real images with one nearby', column('coverage'), more_is_better=True)])
+
+
+def known_faults(rows: dict) -> list[str]:
+    "What is not good yet, as far as the card knows."
+    ours, real = rows['this model'], rows['real images']
+    nll, textbook = measured()['quality'].get('nll', {}), json.loads(story('textbook.json'))['nll']
+    faults = [f'**Less variety than real digits.** Recall is {ours["recall"]:.3f}, real images reach {real["recall"]:.3f}.',
+              f'**Slightly worse as training data.** A classifier trained on generated digits alone makes {wrong(ours["cas"]):.2%} errors on real ones, '
+              f'one trained on real digits {wrong(real["cas"]):.2%}.']
+    if ours['consistency'] > real['consistency']:
+        faults.append(f'**Easier to read than real digits**: {ours["consistency"]:.2%} against {real["consistency"]:.2%}. Refinement rewards what a classifier reads with ease, '
+                      'and the judge is a classifier with the same kind of layers, though trained separately. A judge of another kind may be stricter.')
+    if row := nll.get('class priors, grey'):
+        faults.append(f'**A worse density model.** The estimate of −log p(x | digit) is {row[0]:.0f} ± {row[1]:.0f} nats per image, '
+                      f'the textbook\'s {textbook["class priors, grey"][0]:.0f} ± {textbook["class priors, grey"][1]:.0f}: '
+                      'a small KL weight and refinement favour sharp images over likelihood.')
+    return faults
+
+
+def show_training() -> None:
+    "All stages of training: how long each took, and what was recorded of it."
+    metrics = measured()
+    seconds = {stage: f', {duration(s)}' for stage, s in metrics.get('seconds', {}).items()}
+    st.header('How it learned')
+    st.write(f'**1. Networks**{seconds.get("networks", "")}. Encoder and decoder learn to copy images through z. BCE says how far the copy is from the image, '
+             'KL how much information z carries about it.')
+    plots = [line_plot('Loss of the networks', {name.upper(): [row[name] for row in metrics['history']] for name in ('bce', 'kl')}, 'epochs', note='nats per image')]
+    st.html(''.join(plots))
+    st.write(f'**2. Class priors**{seconds.get("priors", "")}. A mixture of Gaussians is fitted to the z of each digit. This stage has no epochs to plot.')
+    history = metrics.get('refine_history')
+    if not history:
+        st.write('**3. Refinement.** These weights keep no record of one.')
+        return
+    st.write(f'**3. Refinement**{seconds.get("refinement", "")}. Two critics, one of images and one of a classifier\'s features, learn to tell generated from real digits; '
+             'the decoder learns to mislead them. It must still copy real digits (BCE), also as a classifier sees them (perceptual), and draw the digit asked for (reader).')
+    critics = {name: [row[name] for row in history] for name in ('pixels', 'features') if name in history[0]}
+    losses = {name: [100 * row[key] / history[0][key] for row in history]
+              for key, name in dict(bce='BCE', perceptual='perceptual', reader='reader').items() if history[0].get(key)}
+    plots = [line_plot('Loss of the critics', critics, 'epochs', '.2f', note='2: they cannot tell; 0: they always can')] * bool(critics)
+    plots += [line_plot('Other losses of the decoder', losses, 'epochs', '.0f', note='in per cent of the first epoch')] * bool(losses)
+    st.html(f'<div class="plots">{"".join(plots)}</div>')
+
+
 def quality_tab(tab) -> None:
-    card = measured().get('quality', {}) if tab.open else {}
-    if 'cas' in card.get('rows', {}).get('class priors', {}):
-        rows = card['rows']
-        ours, real = rows['class priors'], rows['real training images']
-        st.write(f'Ten thousand fresh samples, read by a classifier that took no part in making them. '
-                 f'It reads {card["judge"]:.2%} of real test images correctly.')
-        with st.container(horizontal=True, key='card'):
-            st.metric('Right digit', f'{ours["consistency"]:.2%}', border=True, help=f'Real training images: {real["consistency"]:.2%}')
-            st.metric('Worst digit', f'{ours["worst_digit"]:.2%}', border=True, help=f'Real training images: {real["worst_digit"]:.2%}')
-            st.metric('FID', f'{ours["fid"]:.2f}', border=True, help=f'Real training images: {real["fid"]:.2f}')
-            st.metric('Teaches a reader', f'{ours["cas"]:.2%}', border=True,
-                      help=f'Accuracy on real test images after learning from generated ones alone, mean of three. From real ones: {real["cas"]:.2%}')
-        ink = '#f0ece4' if st.context.theme.type == 'dark' else '#1c1917'
-        with st.container(horizontal=True, key='plots'):
-            for title, column, factor in (('Right digit, %', 'consistency', 100), ('FID, less is better', 'fid', 1), ('Recall: how much of the variety', 'recall', 1), ('Coverage', 'coverage', 1)):
-                values = {name: factor * rows[row][column] for name, row in (('textbook prior', 'N(0, I)'), ('as generated', 'class priors'), ('real images', 'real training images'))}
-                svg, said = dot_plot(title, values, ink, log=column == 'fid')
-                st.image(svg, width=330, alt=said)
-        st.markdown('\n'.join(['| 10,000 images | generated | real |', '|---|---|---|',
-                               *(f'| {name} | {ours[name]:.3f} | {real[name]:.3f} |' for name in ('precision', 'recall', 'density', 'coverage'))]))
-        st.header('How it learned')
-        svg, said = line_plot('Loss in nats an image', {name.upper(): [row[name] for row in measured()['history']] for name in ('bce', 'kl')}, 'epochs', ink)
-        st.image(svg, width=660, alt=said)
-    elif tab.open: st.write('These weights have not been measured yet: `mnist-vae measure` does.')
+    if not tab.open: return
+    rows = card_rows()
+    if not rows:
+        st.write('These weights have not been measured yet: `mnist-vae measure` does it.')
+        return
+    ours, real = rows['this model'], rows['real images']
+    st.write(f'How good are the digits? We generate 10,000 and show them to a judge, a classifier that was trained on real digits only '
+             f'and took no part in training the model. It reads {measured()["quality"]["judge"]:.2%} of the real test images correctly.')
+    with st.container(horizontal=True, key='card'):
+        for label, column, form in (('Right digit', 'consistency', '.2%'), ('Worst digit', 'worst_digit', '.2%'),
+                                    ('FID, less is better', 'fid', '.2f'), ('Trains a classifier', 'cas', '.2%')):
+            st.metric(label, f'{ours[column]:{form}}', f'real images: {real[column]:{form}}', delta_color='off', delta_arrow='off', border=True)
+    st.header('Compared with the textbook and with real images')
+    st.write('The *textbook* is another network with the same layers, trained in the usual way; class priors are the remedy that the tab *How it works* shows. '
+             'The dotted line marks real images.')
+    st.html(f'{plot_style()}<div class="plots">{comparison(rows)}</div>')
+    st.header('What is not good yet')
+    st.markdown('\n'.join(f'- {fault}' for fault in known_faults(rows)))
+    show_training()
 
 
-TABS = {'Generate': generate_tab, 'Handwriting': handwriting_tab, 'Number': number_tab, 'Explore': explore_tab, 'Quality': quality_tab}
+TABS = {'Generate': generate_tab, 'Handwriting': handwriting_tab, 'Number': number_tab, 'Explore': explore_tab, 'How it works': how_tab, 'Quality': quality_tab}
 
 
 def page() -> None:
@@ -342,9 +469,8 @@ def page() -> None:
     asked, unusable = read_address()
     follow_address(asked)
 
-    st.title('Handwritten digits, on request')
-    st.write('Nobody wrote these. A variational autoencoder that has seen 60,000 handwritten digits draws new ones, '
-             'each of them the digit you ask for.')
+    st.title(TITLE)
+    st.write(INTRODUCTION)
     note = st.container()
     for tab, show_tab in zip(st.tabs(list(TABS), key='tab', on_change='rerun'), TABS.values()):
         with tab: show_tab(tab)

@@ -218,7 +218,7 @@ def asked(url) -> dict:
     "What the address asks for, read by the rules that README gives: the last of repeated parameters counts, and nonsense is as if unsaid."
     said = dict(parse_qsl(urlsplit(url).query)) | {}
     said['number'] = ''.join(said.get('number', '').split())
-    fits = dict(tab=lambda v: v in LAST, digit=lambda v: re.fullmatch('[0-9]', v), number=lambda v: re.fullmatch('[0-9]{1,20}', v),
+    fits = dict(tab=lambda v: v in TABS, digit=lambda v: re.fullmatch('[0-9]', v), number=lambda v: re.fullmatch('[0-9]{1,20}', v),
                 seed=lambda v: re.fullmatch('[0-9]{1,10}', v) and int(v) < 2**32)
     return {name: said[name] if name in said and fits.get(name, fits['seed'])(said[name]) else usual for name, usual in UNSAID.items()}
 
@@ -276,8 +276,9 @@ def five(page, digit, seed) -> list[str]:
     return [image.get_attribute('src') for image in page.get_by_role('img', name='variation').all()]
 
 
-# What each tab shows last: a picture with this alternative text.
-LAST = {'Generate': 'variation 5 of 5', 'Handwriting': 'in this handwriting', 'Number': 'in one handwriting', 'Explore': 'at this point of the map', 'Quality': 'over 50 epochs'}
+# What each tab shows last: a picture with this alternative text. How it works and Quality are looked at in test_quality_tab.py.
+LAST = {'Generate': 'variation 5 of 5', 'Handwriting': 'in this handwriting', 'Number': 'in one handwriting', 'Explore': 'at this point of the map'}
+TABS = [*LAST, 'How it works', 'Quality']
 
 
 @both_looks
@@ -639,7 +640,7 @@ def move_a_slider(page, rng):
 
 
 def hasty_tabs(page, rng):
-    for tab in rng.choices(list(LAST), k=4): page.get_by_role('tab', name=tab).click()
+    for tab in rng.choices(TABS, k=4): page.get_by_role('tab', name=tab).click()
 
 
 ACTS = [in_tab('Generate', lambda page, rng: choose(page, 'Digit', rng.choice('0123456789'))), in_tab('Generate', generate), in_tab('Generate', type_seed),
@@ -648,7 +649,7 @@ ACTS = [in_tab('Generate', lambda page, rng: choose(page, 'Digit', rng.choice('0
         in_tab('Number', lambda page, rng: page.get_by_role('button', name='New handwriting').click(click_count=rng.choice([1, 3]))),
         in_tab('Explore', move_a_slider), in_tab('Explore', lambda page, rng: choose(page, rng.choice(['From', 'To']), rng.choice('0123456789'))),
         in_tab('Explore', lambda page, rng: page.get_by_text('Animate').click()),
-        lambda page, rng: open_tab(page, rng.choice(list(LAST))), hasty_tabs,
+        lambda page, rng: open_tab(page, rng.choice(TABS)), hasty_tabs,
         lambda page, rng: page.go_back(), lambda page, rng: page.go_back(), lambda page, rng: page.go_forward(),
         lambda page, rng: [page.evaluate('history.back()') for _ in range(2)], lambda page, rng: page.reload(),
         lambda page, rng: page.goto(page.url.partition('?')[0] + '?' + rng.choice(LINKS)), lambda page, rng: a_second_tab(page)]

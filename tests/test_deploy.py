@@ -192,7 +192,7 @@ def test_uploads_need_the_token_and_have_a_limit(server):
     assert asyncio.run(visited(server, upload)) == [204, 403, 413, 204]
 
 
-@pytest.mark.parametrize('tab', ['Handwriting', 'Number', 'Explore', 'Quality'])
+@pytest.mark.parametrize('tab', ['Handwriting', 'Number', 'Explore', 'How+it+works', 'Quality'])
 def test_no_tab_brings_a_library_for_tables(server, tab):
     "Streamlit imports pandas to look at many a value: 70 MB that nothing here needs."
     async def look():
