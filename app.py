@@ -21,12 +21,13 @@ from mnist_vae.look import ACCENT, GREY, INTRODUCTION, NAMES, ORANGE, SITE, SOUR
 if __name__ == '__main__':                                               # not for the server, which imports this file, too, and need not wait for PyTorch
     import torch
 
+    from mnist_vae.checkpoint import load_checkpoint
     from mnist_vae.components import MAP, PAD
+    from mnist_vae.data import MAX_SEED
     from mnist_vae.explore import REACH
     from mnist_vae.export import gif, npz, png, sheet, to_bytes, zip_of_pngs
     from mnist_vae.generator import MAX_TEXT, DigitGenerator, default_weights, is_number
     from mnist_vae.picture import FORMATS, MAX_BYTES, read_picture
-    from mnist_vae.training import MAX_SEED, load_checkpoint
 
 N, FRAMES = 5, 24
 WEB = Path(__file__).with_name('web')

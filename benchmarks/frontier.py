@@ -4,22 +4,21 @@
 
 Trains the networks at several KL weights, fits priors of several sizes, refines decoders with several weights of the
 reader, samples each with several shares of the prior left out, and has the judge measure 10,000 samples of each. Writes
-benchmarks/frontier.json, which nbs/06_metrics.ipynb plots. About half an hour on two CPU cores.
+benchmarks/frontier.json, which nbs/15_metrics.ipynb plots. About three quarters of an hour on two CPU cores.
 """
 import argparse
-import copy
 import json
+import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from mnist_vae.cli import AFTER
+from mnist_vae.classifier import train_judge
 from mnist_vae.data import load_mnist
 from mnist_vae.generator import DigitGenerator
-from mnist_vae.metrics import balanced, quality, train_judge
-from mnist_vae.prior import fit_prior, posterior
-from mnist_vae.refine import refine, train_classifier
-from mnist_vae.training import RECIPES, train
+from mnist_vae.metrics import balanced, quality
+from mnist_vae.recipe import RECIPES, fit
 
 LEAVE_OUT = 0., .05, .1, .2, .4
 REFINE_EPOCHS = 2  # what ships has more; the order of the lines is the same
@@ -30,32 +29,29 @@ def main(out: Path, kl_weights: tuple, epochs: int, judge_epochs: int) -> None:
     test_images, _ = load_mnist('test')
     ordered, some = torch.arange(10).repeat_interleave(1000), balanced(labels, 1000)
     judge = train_judge(images, labels, judge_epochs, progress=False)
-    reader = train_classifier(images, labels, progress=False)
     points = [dict(name='real training images') | quality(judge, images[some], labels[some], test_images)]
 
-    def add(name, model, prior, **settings):
+    def add(name, state, recipe, settings):
+        "The points of one recipe; its networks are trained unless the file `state` has them from a line before."
+        made = fit(images, labels, recipe, resume=state, progress=False)
         for share in LEAVE_OUT:
-            cut = prior.truncated(share) if share else prior
-            samples = DigitGenerator(model, cut).sample(ordered, seed=0)
-            points.append(dict(name=name, leave_out=share, **settings) | quality(judge, samples, ordered, test_images))
+            samples = DigitGenerator(made.model, made.prior.truncated(share)).sample(ordered, seed=0)
+            values = {field: getattr(recipe, field) for field in settings}
+            points.append(dict(name=name, leave_out=share, **values) | quality(judge, samples, ordered, test_images))
             print(points[-1], flush=True)
         out.write_text(json.dumps(points, indent=1) + '\n')
 
-    for kl_weight in kl_weights:
-        model, _ = train(images, labels, **RECIPES['sharp'] | dict(kl_weight=kl_weight, epochs=epochs), progress=False)
-        model.cpu()
-        generator, moments = torch.Generator().manual_seed(0), posterior(model, images)
-        z = torch.cat([model.reparameterize(*moments, generator) for _ in range(2)])
-        ships = kl_weight == RECIPES['sharp']['kl_weight']
-        for k in (1, 40, 200) if ships else (200,):
-            prior = fit_prior(z, labels.repeat(2), n_components=k, progress=False)
-            add(f'KL × {kl_weight}, {k} Gaussian' + 's' * (k > 1), model, prior, kl_weight=kl_weight, n_components=k)
-        for reader_weight in (0., 20.) if ships else (20.,):
-            refined = copy.deepcopy(model)
-            refine(refined, prior.truncated(AFTER['sharp']['refine_leave_out']), images, labels, REFINE_EPOCHS, reader_weight=reader_weight,
-                   reader=reader, progress=False)
-            add(f'KL × {kl_weight}, refined, reader × {reader_weight:g}', refined, prior, kl_weight=kl_weight, n_components=200,
-                reader_weight=reader_weight, refine_epochs=REFINE_EPOCHS)
+    with tempfile.TemporaryDirectory() as folder:
+        for kl_weight in kl_weights:
+            state, ships = Path(folder) / f'{kl_weight}.state', kl_weight == RECIPES['sharp'].kl_weight
+            base = replace(RECIPES['sharp'], kl_weight=kl_weight, epochs=epochs, leave_out=0., refine_epochs=0)
+            for k in (1, 40, 200) if ships else (200,):
+                add(f'KL × {kl_weight}, {k} Gaussian' + 's' * (k > 1), state, replace(base, n_components=k),
+                    ('kl_weight', 'n_components'))
+            for reader_weight in (0., 20.) if ships else (20.,):
+                add(f'KL × {kl_weight}, refined, reader × {reader_weight:g}', state,
+                    replace(base, refine_epochs=REFINE_EPOCHS, reader_weight=reader_weight),
+                    ('kl_weight', 'n_components', 'reader_weight', 'refine_epochs'))
 
 
 if __name__ == '__main__':

@@ -14,8 +14,8 @@ import sys
 import torch
 
 from common import arguments, machine, save, seconds, summary, take_turns
+from mnist_vae.checkpoint import load_checkpoint
 from mnist_vae.generator import SLICE, DigitGenerator, default_weights
-from mnist_vae.training import load_checkpoint
 
 AT_A_TIME = 10 * SLICE                       # images that a contestant draws in its turn
 OURS, PRODUCTS, PRODUCTS_32, BATCHES, ONE = ('ours', 'matrix products, double', 'matrix products, single',

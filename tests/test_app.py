@@ -24,10 +24,10 @@ from playwright.sync_api import expect
 from streamlit.testing.v1 import AppTest
 
 from conftest import ROOT, free_port
+from mnist_vae.checkpoint import load_checkpoint
 from mnist_vae.explore import TRAITS, traits
 from mnist_vae.export import png, to_bytes
 from mnist_vae.generator import DigitGenerator, default_weights
-from mnist_vae.training import load_checkpoint
 
 
 @pytest.fixture

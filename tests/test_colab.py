@@ -10,10 +10,10 @@ import torch
 from nbclient import NotebookClient
 
 from conftest import ROOT
+from mnist_vae.checkpoint import load_checkpoint
 from mnist_vae.generator import DigitGenerator
-from mnist_vae.training import load_checkpoint
 
-PATH = ROOT / 'nbs' / '10_train_on_colab.ipynb'
+PATH = ROOT / 'nbs' / '00_start_here.ipynb'
 CELLS = {cell.id: cell for cell in nbformat.read(PATH, as_version=4).cells}
 SMALL = dict(N_IMAGES=4000, AE_EPOCHS=1, EPOCHS=12, BATCH_SIZE=32, N_GAUSSIANS=2, N_SAMPLES=20, JUDGE_EPOCHS=2)
 

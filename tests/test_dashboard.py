@@ -27,7 +27,7 @@ def server(tmp_path_factory):
     "The page's address, served by the command of README, on a free port."
     port, log = free_port(), tmp_path_factory.mktemp('voila') / 'log.txt'
     with open(log, 'w') as out:
-        process = subprocess.Popen([sys.executable, '-m', 'voila', 'nbs/08_dashboard.ipynb', '--no-browser', f'--port={port}', '--Voila.port_retries=0'],
+        process = subprocess.Popen([sys.executable, '-m', 'voila', 'nbs/19_dashboard.ipynb', '--no-browser', f'--port={port}', '--Voila.port_retries=0'],
                                    cwd=ROOT, stdout=out, stderr=out, env=os.environ | {'PYTHONPATH': str(ROOT)})
     try:
         for _ in range(480):                                         # the pool is full: what follows is what a visitor meets
@@ -188,7 +188,7 @@ def test_visitors_do_not_see_each_other(visit):
     assert [image.get_attribute('src') for image in second.locator('.mnist-dash img').all()][1:] == before[1][1:]
 
 
-@pytest.mark.parametrize('path', ['voila/files/08_dashboard.ipynb', 'voila/files/plain.pth', 'voila/render/index.ipynb', 'voila/tree/', 'index.ipynb', 'api/contents/'])
+@pytest.mark.parametrize('path', ['voila/files/19_dashboard.ipynb', 'voila/files/plain.pth', 'voila/render/index.ipynb', 'voila/tree/', 'index.ipynb', 'api/contents/'])
 def test_nothing_else_is_served(server, path):
     with pytest.raises(HTTPError) as error: urlopen(f'{server}/{path}', timeout=60)
     assert error.value.code in (403, 404)
