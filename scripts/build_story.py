@@ -10,12 +10,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from mnist_vae.checkpoint import load_checkpoint
 from mnist_vae.export import png, sheet
 from mnist_vae.generator import DigitGenerator, default_weights
 from mnist_vae.look import ACCENT, GREY, ORANGE
-from mnist_vae.metrics import sample_standard_normal
-from mnist_vae.prior import ClassPrior
-from mnist_vae.training import load_checkpoint
+from mnist_vae.prior import ClassPrior, sample_standard_normal
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXTBOOK = ROOT / 'nbs' / 'plain.pth'

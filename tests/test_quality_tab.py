@@ -11,11 +11,11 @@ from axe_playwright_python.sync_playwright import Axe
 from streamlit.testing.v1 import AppTest
 
 from conftest import ROOT
+from mnist_vae.checkpoint import load_checkpoint
 from mnist_vae.export import png
 from mnist_vae.generator import default_weights
 from mnist_vae.look import INTRODUCTION, TITLE
 from mnist_vae.prior import ClassPrior
-from mnist_vae.training import load_checkpoint
 from test_app import server, settle, watch  # noqa: F401, the fixture
 
 sys.path.insert(0, str(ROOT / 'scripts'))
