@@ -7,11 +7,15 @@ from __future__ import annotations
 import base64
 import gc
 import json
+import math
 import secrets
+import zlib
+from collections.abc import Mapping
 from contextlib import asynccontextmanager
 from importlib import import_module
 from pathlib import Path
 from threading import Lock, Thread
+from types import SimpleNamespace
 
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
@@ -22,7 +26,6 @@ if __name__ == '__main__':                                               # not f
     import torch
 
     from mnist_vae.checkpoint import load_checkpoint
-    from mnist_vae.components import MAP, PAD
     from mnist_vae.data import MAX_SEED
     from mnist_vae.explore import REACH
     from mnist_vae.export import gif, npz, png, sheet, to_bytes, zip_of_pngs
@@ -48,6 +51,13 @@ STYLE = '''<style>
 [data-testid=stMainBlockContainer] {padding-top: 3.5rem; padding-bottom: 3rem}
 h1 {font-size: clamp(1.9rem, 6vw, 2.75rem) !important}
 h2 {font-size: 1.5rem !important}
+@media (max-width: 640px) {
+    .st-key-map-area {row-gap: .75rem !important}
+    div:has(> .st-key-pixels-there) {order: -1; flex-basis: 100%; max-width: 100%}
+    .st-key-pixels-there {flex-direction: row !important; align-items: center}
+    .st-key-pixels-there > * {width: auto !important}
+    .st-key-pixels-there img {width: 4.5rem !important}
+}
 </style>'''
 
 
@@ -189,51 +199,115 @@ def show_five(digit: int, seed: int) -> None:
          NPZ=('npz', lambda: npz(images, labels, seed)))
 
 
-def take_picture() -> None:
-    "What was drawn or chosen, a data URL, becomes the digit whose handwriting counts; or the note that says why it cannot."
-    st.session_state.mine, st.session_state.sample = None, None
-    try: st.session_state.mine = read_picture(base64.b64decode(str(st.session_state.pad.picture).partition(',')[2], validate=True))
-    except ValueError as e: st.session_state.mine = str(e)               # binascii's error is one, too
+def component(name: str, **options):
+    "Show the component that web/`name`.html, .css and .js make."
+    parts = {kind: (WEB / f'{name}.{kind}').read_text('utf-8') for kind in ('html', 'css', 'js')}
+    return st.components.v2.component(name, **parts)(**options)
 
 
-def handwriting() -> torch.Tensor | str | None:
-    "The digit whose handwriting counts, (28, 28), or a note: the sample that is chosen, else what was drawn or sent last."
-    if not st.session_state.sample: return st.session_state.get('mine')
-    digit, style, value = SAMPLES[st.session_state.sample]
+def mine() -> SimpleNamespace:
+    """What this visitor drew or sent last, and what the pad has to know.
+
+    `digit` (28, 28) or None, `is_picture` whether it came as a picture file, `note` why something else could not be read,
+    `serial` the pad's count of its messages, `session` a name of this visit.
+    """
+    return st.session_state.setdefault('mine', SimpleNamespace(digit=None, is_picture=False, note='', serial=0, session=secrets.token_hex(4)))
+
+
+def from_data_url(url) -> bytes:
+    "The bytes of a data URL. ValueError, in words for a visitor, for anything else."
+    try: return base64.b64decode(str(url).partition(',')[2], validate=True)
+    except ValueError: raise ValueError('the picture did not arrive whole: choose it again') from None
+
+
+def take_picture() -> None: take(st.session_state.pad.sent)
+
+
+def take(sent) -> None:
+    "What the pad sent, a drawing or a picture file as a data URL, becomes the digit that counts; or a note says why it cannot."
+    my = mine()
+    if not isinstance(sent, Mapping): return                             # of a browser's making: anything may come
+    kind, serial = sent.get('kind'), sent.get('serial')
+    my.serial = serial if isinstance(serial, int) and abs(serial) < 2**53 else 0
+    my.note, digit = '', None
+    if kind != 'nothing':
+        try: digit = read_picture(from_data_url(sent.get('picture')))
+        except ValueError as e: my.note = str(e)
+        if my.note: return                                               # what was there stays
+    goes_on = kind == 'drawing' and my.digit is not None and not my.is_picture and not st.session_state.get('sample')
+    if not goes_on: st.session_state['told-drawing'] = None              # another digit, of which the visitor has said nothing yet
+    my.digit, my.is_picture = digit, kind == 'picture'
+    st.session_state.sample = None
+
+
+def forget_note() -> None: mine().note = ''
+
+
+def handwriting() -> torch.Tensor | None:
+    "The digit whose handwriting counts, (28, 28): the sample that is chosen, else what was drawn or sent last."
+    sample = st.session_state.get('sample')
+    if not sample: return mine().digit
+    digit, style, value = SAMPLES[sample]
     return writer().in_style([value if name == style else 0 for name in writer().styles])[digit]
 
 
 def warn(note: str) -> None: st.warning(f'{note[:1].upper()}{note[1:]}.', icon=':material/draw:')
 
 
-def show_handwriting(mine: torch.Tensor | str | None) -> None:
-    "All ten digits in the handwriting of `mine` (28, 28); or the note that it is, or nothing."
-    if mine is None: return
-    if isinstance(mine, str): return warn(mine)
-    read = writer().read(mine)
-    with st.container(horizontal=True, vertical_alignment='center', key='pixels-mine'):
-        show(mine, width=56, alt='The digit as the model sees it, 28×28 pixels')
-        told = st.selectbox('The model reads', [None, *range(10)], format_func=lambda d: f'a {read}' if d is None else f'no, a {d}', width=140, key=f'told-{read}')
-    try: ten = writer().restyle(mine, read if told is None else told)
-    except ValueError as e: warn(str(e))
-    else:
-        with st.container(key='pixels-ten'): show(sheet(ten, columns=10), width='stretch', alt='All ten digits, zero to nine, in this handwriting')
-        keep('my-digits', 'hand-downloads', PNG=('png', lambda: png(sheet(ten, columns=10), scale=8)),
-             PNG_transparent=('png', lambda: png(sheet(ten, columns=10), scale=8, transparent=True)),
-             ZIP=('zip', lambda: zip_of_pngs(ten, torch.arange(10), scale=8)))
+def a(digit: int) -> str: return f'{"an" if digit == 8 else "a"} {digit}'
+
+
+def data_url(image: torch.Tensor) -> str: return f'data:image/png;base64,{base64.b64encode(png(image)).decode()}'
+
+
+def show_pad(image: torch.Tensor | None, said: str) -> None:
+    "The pad: with the drawing on it, or with `image` (28, 28) if that is a sample or a picture file."
+    my = mine()
+    shown = data_url(image) if image is not None and (st.session_state.get('sample') or my.is_picture) else ''
+    pad = component('pad', key='pad', on_sent_change=take_picture,
+                    data=dict(limit=MAX_BYTES, session=my.session, serial=my.serial, shown=shown, said=said))
+    if isinstance(pad.sent, Mapping) and pad.sent.get('serial') != my.serial:
+        take(pad.sent)                                                   # after a restart, Streamlit does not know the callback yet
+        if pad.sent.get('serial') == my.serial: st.rerun()
+
+
+def reading(image: torch.Tensor, read: int) -> int:
+    "Show what the model sees and reads. Returns the digit, which the visitor may correct."
+    key = f'told-{st.session_state.get("sample") or "drawing"}'          # a correction belongs to this digit and to no other
+    told = st.session_state.get(key)
+    said = f'I read {a(read)}. Wrong?' if told in (None, read) else f'I read {a(read)}, you say {told}.'
+    with st.container(horizontal=True, vertical_alignment='center', gap='small', key='pixels-mine'):
+        show(image, width=56, alt='The digit as the model sees it, 28×28 pixels')
+        st.markdown(said, width='content')
+        st.selectbox('Which digit it is', range(10), None, lambda d: f'It is {a(d)}', key, placeholder='It is …', width=124,
+                     filter_mode=None, label_visibility='collapsed', persist_state='session')
+    return read if told is None else told
+
+
+def show_handwriting(image: torch.Tensor, read: int) -> None:
+    "The digit `image` (28, 28), read as `read`, and all ten digits in its handwriting."
+    digit = reading(image, read)
+    try: ten = writer().restyle(image, digit)
+    except ValueError as e: return warn(str(e))
+    with st.container(key='pixels-ten'): show(sheet(ten, columns=5), width='stretch', alt='All ten digits, zero to nine, in this handwriting')
+    row = sheet(ten, columns=10)
+    keep(f'my-{digit}-{zlib.crc32(to_bytes(image).numpy().tobytes()):08x}', 'hand-downloads', PNG=('png', lambda: png(row, scale=8)),
+         PNG_transparent=('transparent.png', lambda: png(row, scale=8, transparent=True)),
+         ZIP=('zip', lambda: zip_of_pngs(ten, torch.arange(10), scale=8)))
 
 
 def handwriting_tab(tab) -> None:
-    if tab.open:
-        st.write('Write a digit. The model reads which one it is, and writes all ten the way you do.')
-        result = st.container()                                          # above the pad: on a telephone, both are in view
-        with st.container(horizontal=True, gap='medium', key='hand-controls'):
-            with st.container(width=280): st.components.v2.component('drawing_pad', **PAD)(key='pad', data=dict(limit=MAX_BYTES), on_picture_change=take_picture)
-            with st.container(width=340):
-                st.session_state.setdefault('sample', None if 'mine' in st.session_state else next(iter(SAMPLES)))
-                st.pills('Or take a sample', list(SAMPLES), key='sample')
-                st.write(f'A picture: {", ".join(FORMATS)}, up to {MAX_BYTES >> 20} MB, of one digit on plain paper.')
-        with result: show_handwriting(handwriting())
+    if not tab.open: return
+    image = handwriting()
+    read = None if image is None else writer().read(image)
+    pad, result = st.columns([5, 7], gap='medium')
+    with pad: show_pad(image, '' if image is None else f'I read {a(read)}.')
+    with result:
+        if mine().note: warn(mine().note)
+        if image is None: st.write('Draw one digit on the pad. The model reads it, and writes all ten the way you do.')
+        else: show_handwriting(image, read)
+        st.pills('Or start from a sample', list(SAMPLES), key='sample', on_change=forget_note, wrap=True, persist_state='session')
+        if image is None: st.caption(f'A photo will do, too: one digit on plain paper, {", ".join(FORMATS[:-1])} or {FORMATS[-1]}.')
 
 
 def number_tab(tab) -> None:
@@ -289,18 +363,29 @@ def morph() -> None:
     keep(f'{start}-to-{end}-handwriting-{hand}', 'morph-downloads', PNG=('png', lambda: png(strip, scale=8)), GIF=('gif', lambda: animation(start, end, hand)))
 
 
+def chosen_point() -> tuple[float, float]:
+    "The point of the map that this visitor chose; the middle of an island if none, or nonsense, which a browser may send."
+    try:
+        x, y = (min(max(float(v), -1e3), 1e3) for v in st.session_state.get('map_point', islands()[8]))
+        if math.isnan(x) or math.isnan(y): raise ValueError
+    except (TypeError, ValueError, OverflowError): return islands()[8]
+    return x, y
+
+
 def atlas() -> None:
     st.header('A map of all handwritings')
     east, north, *_ = writer().styles
-    st.write(f'Each island is a digit, look-alikes are neighbours. East on an island is more {east}, north more {north}. Click, drag, or use the sliders.')
+    st.write(f'Each island is a digit, look-alikes are neighbours. On an island, {east} grows to the east and {north} to the north. '
+             'Click, drag, or use the sliders.')
     with st.container(horizontal=True, gap='medium', key='map-area'):
-        with st.container(width=420):
-            state = st.components.v2.component('latent_map', **MAP)(key='map', data=map_points() | dict(at=islands()[8]), default={'at': None}, on_at_change=lambda: None)
-        try: there, image = writer().at(*(min(max(float(v), -1e3), 1e3) for v in state.at))
-        except (TypeError, ValueError): there, image = writer().at(*islands()[8])      # nothing chosen yet, or nonsense
-        with st.container(width=180, key='pixels-there'):
-            show(image, width=168, alt=f'The handwritten {NAMES[there]} at this point of the map')
-            st.write(f'On the island of **{there}**')
+        with st.container(width=420, key='map-sea'):
+            at = component('map', key='map', data=map_points() | dict(at=islands()[8]), default={'at': None}, on_at_change=lambda: None).at
+        if at is not None: st.session_state.map_point = at               # Streamlit forgets it when the tab is closed
+        point = chosen_point()
+        there, image = writer().at(*point)
+        with st.container(width=252, key='pixels-there'):
+            show(image, width=252, alt=f'The handwritten {NAMES[there]} at this point of the map')
+            st.write(f'On the island of **{there}**' if math.dist(point, islands()[there]) <= 1 else f'Nearest: **{there}**')
 
 
 def explore_tab(tab) -> None:

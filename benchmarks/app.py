@@ -254,7 +254,7 @@ CLICK = '''() => new Promise((resolve, reject) => {
 TEN = 'i => i.alt.includes("in this handwriting")'
 # From the pen's lifting to the first frame in which the ten digits are new and loaded, on the page's own clock.
 LIFTED = '''() => {
-    const ten = () => [...document.images].find(%s), before = ten().src;
+    const ten = () => [...document.images].find(%s), before = ten()?.src;
     window.lifted = new Promise((resolve, reject) => addEventListener('pointerup', () => {
         const start = performance.now();
         const look = () => ten() && ten().src != before && ten().complete && ten().naturalWidth ? resolve(performance.now() - start)
@@ -271,9 +271,10 @@ def pen_lifts(page, address: str, n: int) -> list[float]:
     pad.scroll_into_view_if_needed()
     seconds = []
     for i in range(n):
-        page.wait_for_function(f'[...document.images].some({TEN})')
-        page.wait_for_timeout(400)                                   # a visitor looks at what came
-        clear.click()
+        if i:
+            page.wait_for_timeout(400)                               # a visitor looks at what came
+            clear.click()
+        page.wait_for_function(f'![...document.images].some({TEN})')
         box, lean = pad.bounding_box(), .3 * i / n
         points = (.25, .2), (.75, .2), (.6 - lean, .85)
         page.evaluate(LIFTED)

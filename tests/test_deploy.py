@@ -118,8 +118,10 @@ async def visited(server, act):
 
 def test_image_holds_the_app_and_nothing_else(image):
     files = {str(path.relative_to(image.folder)) for path in image.folder.rglob('*') if path.is_file() and '__pycache__' not in path.parts}
-    modules = {str(path.relative_to(ROOT)) for path in (ROOT / 'mnist_vae').glob('*.py')}
-    assert files == {'app.py', 'mnist_vae.pth', 'requirements.txt', '.streamlit/config.toml'} | modules
+    modules = {file for file in sent_to_the_build() if file.startswith('mnist_vae/')}
+    page = {file for file in sent_to_the_build() if file.startswith('web/')}
+    assert {'web/pad.html', 'web/pad.css', 'web/pad.js', 'web/map.html', 'web/map.css', 'web/map.js'} <= page
+    assert files == {'app.py', 'mnist_vae.pth', 'requirements.txt', '.streamlit/config.toml'} | modules | page
     assert image.user not in ('root', '0')
 
 
