@@ -307,7 +307,7 @@ def handwriting_tab(tab) -> None:
         if image is None: st.write('Draw one digit on the pad. The model reads it, and writes all ten the way you do.')
         else: show_handwriting(image, read)
         st.pills('Or start from a sample', list(SAMPLES), key='sample', on_change=forget_note, wrap=True, persist_state='session')
-        if image is None: st.caption(f'A photo will do, too: one digit on plain paper, {", ".join(FORMATS[:-1])} or {FORMATS[-1]}.')
+        if image is None: st.write(f'A photo will do, too: one digit on plain paper, {", ".join(FORMATS[:-1])} or {FORMATS[-1]}.')
 
 
 def number_tab(tab) -> None:
