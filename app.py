@@ -194,7 +194,7 @@ def show_five(digit: int, seed: int) -> None:
             show(image, width='stretch', alt=f'Handwritten {NAMES[digit]}, variation {i} of {N}')
         for i, image in enumerate(images, 1):
             st.download_button(f'Save {i}', lambda image=image: png(image, scale=8), f'{name}-{i}.png', width='stretch', on_click='ignore')
-    st.caption(f'{N} variations of {digit}, 28×28 pixels each. Save all five:')
+    st.write(f'{N} variations of {digit}, 28×28 pixels each. Save all five:')
     keep(name, 'downloads', PNG_sheet=('png', lambda: png(sheet(images), scale=8)), ZIP=('zip', lambda: zip_of_pngs(images, labels, seed)),
          NPZ=('npz', lambda: npz(images, labels, seed)))
 
@@ -257,13 +257,13 @@ def warn(note: str) -> None: st.warning(f'{note[:1].upper()}{note[1:]}.', icon='
 def a(digit: int) -> str: return f'{"an" if digit == 8 else "a"} {digit}'
 
 
-def data_url(image: torch.Tensor) -> str: return f'data:image/png;base64,{base64.b64encode(png(image)).decode()}'
+def image_url(image: torch.Tensor) -> str: return f'data:image/png;base64,{base64.b64encode(png(image)).decode()}'
 
 
 def show_pad(image: torch.Tensor | None, said: str) -> None:
     "The pad: with the drawing on it, or with `image` (28, 28) if that is a sample or a picture file."
     my = mine()
-    shown = data_url(image) if image is not None and (st.session_state.get('sample') or my.is_picture) else ''
+    shown = image_url(image) if image is not None and (st.session_state.get('sample') or my.is_picture) else ''
     pad = component('pad', key='pad', on_sent_change=take_picture,
                     data=dict(limit=MAX_BYTES, session=my.session, serial=my.serial, shown=shown, said=said))
     if isinstance(pad.sent, Mapping) and pad.sent.get('serial') != my.serial:

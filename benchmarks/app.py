@@ -274,7 +274,7 @@ def pen_lifts(page, address: str, n: int) -> list[float]:
         if i:
             page.wait_for_timeout(400)                               # a visitor looks at what came
             clear.click()
-        page.wait_for_function(f'![...document.images].some({TEN})')
+        page.wait_for_function(f'() => ![...document.images].some({TEN})')
         box, lean = pad.bounding_box(), .3 * i / n
         points = (.25, .2), (.75, .2), (.6 - lean, .85)
         page.evaluate(LIFTED)

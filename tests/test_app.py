@@ -21,6 +21,7 @@ from playwright.sync_api import expect
 from streamlit.testing.v1 import AppTest
 
 from conftest import ROOT, free_port
+from mnist_vae.checkpoint import load_checkpoint
 from mnist_vae.export import to_bytes
 from mnist_vae.generator import DigitGenerator, default_weights
 
@@ -161,7 +162,7 @@ both_looks = pytest.mark.parametrize('width, scheme', [(1280, 'light'), (375, 'd
 def settle(page):
     "Wait until the script has run to its end."
     page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]')
-    page.wait_for_function('!document.querySelector("[data-testid=stSkeleton]") && [...document.images].every(i => i.complete)')
+    page.wait_for_function('() => !document.querySelector("[data-testid=stSkeleton]") && [...document.images].every(i => i.complete)')
 
 
 def watch(page) -> list[str]:

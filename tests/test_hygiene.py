@@ -37,8 +37,7 @@ def test_nothing_is_kept_that_changes_from_run_to_run(path):
             assert not re.search(r'0x[0-9a-f]{6,}', str(output.get('text', '')) + str(output.get('data', {}).get('text/plain', ''))), f'{cell.id}: an address in memory'
 
 
-CHAPTERS = [path for path in NOTEBOOKS if any(cell.source.startswith('#| default_exp') for cell in nbformat.read(path, as_version=4).cells)
-            and path.stem != '08b_components']                                         # which leaves the package
+CHAPTERS = [path for path in NOTEBOOKS if any(cell.source.startswith('#| default_exp') for cell in nbformat.read(path, as_version=4).cells)]
 
 
 def test_chapters_begin_with_the_same_map_and_their_own_place_in_it():
@@ -53,11 +52,11 @@ def test_chapters_begin_with_the_same_map_and_their_own_place_in_it():
     assert len(set(maps.values())) == 1, maps
     named = [name for line in maps[path.name].splitlines() for name in line.split(maxsplit=1)[1].split(' → ')]
     assert named == modules
-    assert {file.stem for file in (ROOT / 'mnist_vae').glob('[a-z]*.py')} - {'components'} == set(modules)
+    assert {file.stem for file in (ROOT / 'mnist_vae').glob('[a-z]*.py')} == set(modules)
 
 
 def test_chapters_are_numbered_without_letters():
-    numbers = [re.fullmatch(r'(\d\d)_[a-z_]+', path.stem) for path in NOTEBOOKS if path.stem not in {'index', '08b_components'}]
+    numbers = [re.fullmatch(r'(\d\d)_[a-z_]+', path.stem) for path in NOTEBOOKS if path.stem != 'index']
     assert all(numbers) and len({found[1] for found in numbers}) == len(numbers)
 
 

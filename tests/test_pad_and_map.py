@@ -106,7 +106,7 @@ def open_other_tab_and_return(page, name):
 
 def whiteness(page) -> float:
     "Share of the pad that is white, as it is seen."
-    page.wait_for_function('document.fonts.ready')
+    page.wait_for_function('() => document.fonts.ready')
     image = Image.open(io.BytesIO(pad(page).screenshot())).convert('L')
     return (np.asarray(image) > 200).mean()
 
