@@ -147,7 +147,7 @@ def follow_address(address: dict) -> None:
 
 def write_address(asked: dict) -> bool:
     "Let the address say what is shown now. Returns whether it did so all along; else the history gets a new entry."
-    shown = {name: st.session_state[name] for name in START}
+    shown = {name: st.session_state.setdefault(name, value) for name, value in st.session_state.address.items()}
     shown['number'] = without_spaces(shown['number'])
     if not is_number(shown['number']): shown['number'] = st.session_state.address['number']
     if shown == asked == st.session_state.address: return True

@@ -187,8 +187,8 @@ UNSAID = dict(tab='Generate', digit='7', seed='0', number='2026', hand='0')
 
 
 def asked(url) -> dict:
-    "What the address asks for, read by the rules that README gives: the last of repeated parameters counts, and nonsense is as if unsaid."
-    said = dict(parse_qsl(urlsplit(url).query)) | {}
+    "What the address asks for: the last of repeated parameters counts, and nonsense is as if unsaid."
+    said = dict(parse_qsl(urlsplit(url).query))
     said['number'] = ''.join(said.get('number', '').split())
     fits = dict(tab=lambda v: v in TABS, digit=lambda v: re.fullmatch('[0-9]', v), number=lambda v: re.fullmatch('[0-9]{1,20}', v),
                 seed=lambda v: re.fullmatch('[0-9]{1,10}', v) and int(v) < 2**32)
@@ -400,8 +400,9 @@ def type_into(page, role, name, text):
 @pytest.fixture
 def page(server, browser):
     "A page on the app's start, with somewhere to go back to; at the end, it must not have had an error."
-    page = browser.new_page()
+    page = browser.new_context().new_page()
     problems = watch(page)
+    page.set_default_timeout(20_000)
     page.goto('about:blank')
     page.goto(server)
     five(page, 7, 0)
@@ -555,15 +556,173 @@ ACTS = [in_tab('Generate', lambda page, rng: choose(page, 'Digit', rng.choice('0
         in_tab('Explore', lambda page, rng: page.get_by_text('Animate').click()),
         lambda page, rng: open_tab(page, rng.choice(TABS)), hasty_tabs,
         lambda page, rng: page.go_back(), lambda page, rng: page.go_back(), lambda page, rng: page.go_forward(),
-        lambda page, rng: [page.evaluate('history.back()') for _ in range(2)], lambda page, rng: page.reload(),
+        lambda page, rng: page.evaluate('{setTimeout(() => history.back()); setTimeout(() => history.back())}'), lambda page, rng: page.reload(),
         lambda page, rng: page.goto(page.url.partition('?')[0] + '?' + rng.choice(LINKS)), lambda page, rng: a_second_tab(page)]
 
 
 def test_sixty_random_acts(page, server):
     "Whatever a visitor does in whatever order: no error, and always the pictures of the address."
     rng = Random(0)
-    for i in range(60):
+    for _ in range(60):
         rng.choice(ACTS)(page, rng)
-        if not page.url.startswith(server): page.goto(server)        # went back to where the visit began
         try: alive(page)
-        except AssertionError as e: raise AssertionError(f'after act {i}') from e
+        except PlaywrightError:                                      # back to before the visit began, or another document meanwhile
+            if not page.url.startswith(server): page.goto(server)
+            alive(page)
+
+
+def controls(page) -> dict:
+    "What the open tab's controls say, and its pictures show."
+    return page.evaluate("""() => {
+        const panel = document.querySelector("[role=tabpanel]:not([hidden]):not([inert])");
+        const values = [...panel.querySelectorAll("input, [role=slider]")].map(field => [
+            field.getAttribute("aria-label"), field.getAttribute("aria-valuenow") ?? (field.type == "checkbox" ? field.checked : field.value)]);
+        return {values, pictures: [...panel.querySelectorAll("img")].map(image => [image.alt, image.src])};
+    }""")
+
+
+def test_changing_tabs_loses_nothing(page):
+    "Set everything, walk through all tabs and back: each tab is as it was left."
+    choose(page, 'Digit', '4')
+    page.get_by_role('button', name='Generate 5 Images').click()
+    open_tab(page, 'Number')
+    type_into(page, 'textbox', 'Number', '31 415')
+    page.get_by_role('button', name='New handwriting').click()
+    open_tab(page, 'Explore')
+    for name, steps in dict(Slant=7, Width=-3, Thickness=12).items():
+        page.get_by_role('slider', name=name).focus()
+        for _ in range(abs(steps)): page.keyboard.press('ArrowRight' if steps > 0 else 'ArrowLeft')
+    choose(page, 'From', '5')
+    choose(page, 'To', '2')
+    page.get_by_role('button', name='New handwriting').click()
+    page.get_by_text('Animate').click()
+    page.get_by_role('img', name='five turns into two').wait_for()
+    page.get_by_role('img', name='slant +0.7, width -0.3, height +0.0, thickness +1.2').wait_for()
+    settle(page)
+    left = {}
+    for tab in LAST:
+        open_tab(page, tab)
+        alive(page)
+        left[tab] = controls(page)
+    assert ['Number', '31 415'] in left['Number']['values'] and ['Digit', '4'] in left['Generate']['values']
+    for tab in [*LAST, *reversed(LAST)]:
+        open_tab(page, tab)
+        alive(page)
+        until(page, lambda tab=tab: controls(page) == left[tab], f'{tab} is not as it was left')
+
+
+def test_first_act_after_a_restart_counts(app_python, browser, tmp_path):
+    "The server stops and starts again, as for an update; a visitor whose page stayed open goes on."
+    port, page = free_port(), browser.new_page()
+    problems = watch(page)
+
+    def slant_is_seen(said): return page.get_by_role('img', name='slant +0.1').count()
+
+    def move_slider():
+        page.get_by_role('slider', name='Slant').focus()
+        page.keyboard.press('ArrowRight')
+
+    acts = [(lambda: page.get_by_role('button', name='Generate 5 Images').click(), lambda said: said['seed'] != '0'),
+            (lambda: choose(page, 'Digit', '9'), lambda said: said['digit'] == '9' and said['seed'] != '0'),
+            (page.go_back, lambda said: said['digit'] == '7' and said['seed'] != '0'),
+            (lambda: page.get_by_role('tab', name='Number').click(), lambda said: said['tab'] == 'Number'),
+            (lambda: type_into(page, 'textbox', 'Number', '77'), lambda said: said['number'] == '77'),
+            (lambda: page.get_by_role('tab', name='Explore').click(), lambda said: said['tab'] == 'Explore'),
+            (move_slider, slant_is_seen)]
+    with serve(app_python, tmp_path, port) as address:
+        page.goto(address)
+        five(page, 7, 0)
+        alive(page)
+    for i, (act, counts) in enumerate(acts):
+        page.wait_for_selector('[data-testid=stApp]:not([data-test-connection-state=CONNECTED])')
+        with serve(app_python, tmp_path, port):
+            page.wait_for_selector('[data-testid=stApp][data-test-connection-state=CONNECTED]', timeout=60_000)
+            act()
+            until(page, lambda counts=counts: counts(asked(page.url)), f'act {i} does not count')
+            alive(page)
+    assert not problems
+    page.close()
+
+
+@pytest.mark.parametrize('motion', ['reduce', 'no-preference'])
+def test_nothing_moves_by_itself(server, browser, motion):
+    page = browser.new_page(reduced_motion=motion)
+    for tab in LAST:
+        page.goto(f'{server}/?tab={tab}')
+        source(page, LAST[tab])
+        settle(page)
+        files = [page.request.get(image.get_attribute('src')).body() for image in page.locator('img[src^="http"], img[src^="/"]').all()]
+        assert not [data[:6] for data in files if data[:3] == b'GIF'], tab
+    open_tab(page, 'Explore')
+    with page.expect_download() as strip: download_buttons(page, 'morph-downloads')[0].click()
+    assert Image.open(strip.value.path()).size == (8 * (6 * 30 - 2), 8 * (2 * 30 - 2)), 'the twelve steps as they are shown'
+    page.get_by_text('Animate').click()
+    page.get_by_role('img', name='three turns into eight').wait_for()
+    page.get_by_text('Animate').click()
+    page.get_by_role('img', name='Twelve steps').wait_for()
+    page.close()
+
+
+def download_buttons(page, key='') -> list:
+    "What saves a file, in the open tab or in its part `key`."
+    return page.locator(f'{f".st-key-{key} " if key else ""}[data-testid=stDownloadButton] button:visible').all()
+
+
+def save_all(page) -> dict[str, bytes]:
+    "Press everything that saves a file. Returns name → bytes."
+    files = {}
+    for button in download_buttons(page):
+        with page.expect_download() as file: button.click()
+        name, data = file.value.suggested_filename, Path(file.value.path()).read_bytes()
+        assert name not in files, f'two files {name}'
+        files[name] = data
+    assert files
+    return files
+
+
+def test_files_that_differ_have_different_names(page):
+    "Whatever is saved in whatever state."
+    saved = {}
+
+    def save():
+        alive(page)
+        for name, data in save_all(page).items():
+            assert re.fullmatch(r'[\w.+-]+', name, re.ASCII), name
+            assert saved.setdefault(name, data) == data, f'two different files are called {name}'
+
+    def click(name): page.get_by_role('button', name=name).click()
+
+    def then(name):
+        "Wait until a picture is there whose text has `name` in it."
+        page.get_by_role('img', name=name).first.wait_for()
+        save()
+
+    save()
+    choose(page, 'Digit', '0')
+    then('Handwritten zero, variation 5')
+    before = page.url
+    click('Generate 5 Images')
+    until(page, lambda: page.url != before, 'no new images')
+    save()
+    open_tab(page, 'Number')
+    save()
+    for _ in range(2):
+        before = page.url
+        click('New handwriting')
+        until(page, lambda before=before: page.url != before, 'no new handwriting')
+        save()
+    type_into(page, 'textbox', 'Number', '02026')
+    then('The number 02026')
+    open_tab(page, 'Explore')
+    save()
+    for key, value in dict(ArrowRight='+0.1', ArrowLeft='+0.0', Home='-2.0').items():
+        page.get_by_role('slider', name='Slant').focus()
+        page.keyboard.press(key)
+        then(f'slant {value}')
+    choose(page, 'From', '8')
+    then('Twelve steps from a handwritten eight to eight')
+    strip = source(page, 'Twelve steps')
+    click('New handwriting')
+    source(page, 'Twelve steps', other_than=strip)
+    save()
+    assert len(saved) > 40
