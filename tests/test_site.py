@@ -216,6 +216,7 @@ def test_how_to_train_on_your_own_digits(tmp_path, mnist):
     gen = DigitGenerator.load()
     for digit in range(10):                              # photographs: dark on greyish paper, larger, somewhere in the picture
         (folder := tmp_path / f'my_digits/{digit}').mkdir(parents=True)
+        (folder / '.DS_Store').write_bytes(b'no picture')
         for i, image in enumerate(gen.generate(digit, 40, seed=digit)):
             paper = PIL.Image.new('L', (200, 160), 235)
             ink = PIL.Image.fromarray((235 - 200 * image).byte().numpy()).resize((112, 112))
