@@ -42,7 +42,7 @@ def _recipe(args: argparse.Namespace):
 
 def train_command(args: argparse.Namespace) -> None:
     "Train a VAE, fit its class priors, refine its decoder and write the checkpoint. The defaults make the weights that ship."
-    import sklearn, torch  # here, so that `--help` comes at once; without scikit-learn there is no use in starting
+    import torch  # here, so that `--help` comes at once
     from mnist_vae.data import MAX_SEED, load_mnist, whole_number
     from mnist_vae.recipe import fit
     from mnist_vae.training import evaluate
@@ -67,7 +67,6 @@ def train_command(args: argparse.Namespace) -> None:
 # %% ../nbs/20_cli.ipynb #measure
 def measure_command(args: argparse.Namespace) -> None:
     "Measure the quality of checkpoints on fresh samples, print their cards, and write them into the checkpoints."
-    import torch
     from mnist_vae.checkpoint import load_checkpoint, save_checkpoint
     from mnist_vae.classifier import train_judges
     from mnist_vae.data import load_mnist

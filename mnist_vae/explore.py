@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .model import N_CLASSES, Decoder, one_hot
 from .prior import ClassPrior
-from .style import Handwriting, matrix_power, optimal_transport, slant_and_ink
+from .style import Handwriting, optimal_transport, slant_and_ink
 
 # %% ../nbs/12_explore.ipynb #traits
 TRAITS = 'slant', 'thickness', 'width', 'height'

@@ -12,6 +12,8 @@ from nbclient import NotebookClient
 from conftest import ROOT
 from mnist_vae.checkpoint import load_checkpoint
 from mnist_vae.generator import DigitGenerator
+from mnist_vae.model import HIDDEN, LATENT_DIM
+from mnist_vae.recipe import RECIPES
 
 PATH = ROOT / 'nbs' / '00_start_here.ipynb'
 CELLS = {cell.id: cell for cell in nbformat.read(PATH, as_version=4).cells}
@@ -137,8 +139,10 @@ def test_opens_on_colab_with_a_gpu():
 def test_shows_the_whole_run():
     hyper = {}
     exec(CELLS['hyperparameters'].source, hyper)
-    recipe = {name: hyper[name] for name in ('N_IMAGES', 'EPOCHS', 'BATCH_SIZE', 'LR', 'LATENT_DIM', 'HIDDEN', 'KL_WEIGHT')}
-    assert list(recipe.values()) == [60_000, 50, 128, 1e-3, 20, (512, 256), 1.]
+    assert (hyper['N_IMAGES'], hyper['LATENT_DIM'], hyper['HIDDEN']) == (60_000, LATENT_DIM, HIDDEN)
+    plain = RECIPES['plain']
+    assert [hyper[name] for name in ('EPOCHS', 'BATCH_SIZE', 'LR', 'KL_WEIGHT', 'N_GAUSSIANS')] == \
+        [plain.epochs, plain.batch_size, plain.lr, plain.kl_weight, plain.n_components]
     code = [cell for cell in CELLS.values() if cell.cell_type == 'code']
     outputs = [out for cell in code for out in cell.outputs]
     assert not any('application/vnd.jupyter.widget-view+json' in out.get('data', {}) for out in outputs), 'a bar without its kernel is an error message'
