@@ -15,8 +15,7 @@ def module_of(path):
     return next((cell.source.split()[-1] for cell in nbformat.read(path, as_version=4).cells if cell.source.startswith('#| default_exp')), None)
 
 
-# 08b_components leaves the package
-CHAPTERS = {path: module for path in sorted((ROOT / 'nbs').glob('[0-9]*.ipynb')) if (module := module_of(path)) not in (None, 'components')}
+CHAPTERS = {path: module for path in sorted((ROOT / 'nbs').glob('[0-9]*.ipynb')) if (module := module_of(path))}
 MODULES = list(CHAPTERS.values())
 
 
