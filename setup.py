@@ -1,13 +1,15 @@
-"""Packaging. The facts stand in `settings.ini`, which nbdev reads too; the weights travel inside the wheel."""
+"""Packaging. The facts stand in `settings.ini`, which nbdev reads too; weights and the dashboard's page travel inside the wheel."""
 from configparser import ConfigParser
 from pathlib import Path
 from shutil import copy2
 
-from setuptools import find_packages, setup
+from setuptools import Distribution, find_packages, setup
 from setuptools.command.build_py import build_py
+from setuptools.command.develop import develop
 
 ROOT = Path(__file__).parent
 WEIGHTS = 'mnist_vae.pth'
+TEMPLATE = 'share/jupyter/voila/templates/mnist-vae'
 
 config = ConfigParser(delimiters=['='])
 config.read(ROOT / 'settings.ini', encoding='utf-8')
@@ -17,22 +19,38 @@ extras['dev'] += extras['train'] + extras['dashboard'] + extras['docs']
 
 
 class build_with_weights(build_py):
-    """Copy the weights beside the modules, so that a wheel works in an empty folder.
+    """Copy the weights, and the notebook and settings of the dashboard, beside the modules, so that a wheel works in an empty folder.
 
-    An editable install needs no copy: the weights lie one folder up, where the generator looks next.
+    An editable install needs no copy: they lie one folder up, where generator and dashboard look next.
     """
     def run(self):
         super().run()
-        if not self.editable_mode: copy2(ROOT / WEIGHTS, Path(self.build_lib) / 'mnist_vae' / WEIGHTS)
+        if self.editable_mode: return
+        (notebook,) = (ROOT / 'nbs').glob('*_dashboard.ipynb')
+        for source, name in ((ROOT / WEIGHTS, WEIGHTS), (notebook, 'dashboard.ipynb'), (ROOT / 'voila.json', 'voila.json')):
+            copy2(source, Path(self.build_lib) / 'mnist_vae' / name)
+
+
+class develop_with_data(develop):
+    "An editable install as older versions of pip make it: it forgets data files."
+    def run(self):
+        super().run()
+        self.run_command('install_data')
+
+
+class WithData(Distribution):
+    "An editable install as newer versions make it: it asks for data files by a name that setuptools does not have."
+    has_data = Distribution.has_data_files
 
 
 setup(
-    name=cfg['lib_name'], version=cfg['version'], description=cfg['description'], keywords=cfg['keywords'].split(),
+    distclass=WithData, name=cfg['lib_name'], version=cfg['version'], description=cfg['description'], keywords=cfg['keywords'].split(),
     author=cfg['author'], author_email=cfg['author_email'], url=cfg['git_url'],
     license='Apache-2.0', license_files=['LICENSE'],
     long_description=(ROOT / 'README.md').read_text(encoding='utf-8'), long_description_content_type='text/markdown',
     packages=find_packages(include=['mnist_vae', 'mnist_vae.*']), package_data={'mnist_vae': ['*.css', '*.js']},
-    cmdclass={'build_py': build_with_weights},
+    data_files=[(TEMPLATE, sorted(str(path.relative_to(ROOT)) for path in (ROOT / TEMPLATE).iterdir()))],      # where Voilà looks
+    cmdclass={'build_py': build_with_weights, 'develop': develop_with_data},
     python_requires=f">={cfg['min_python']}", install_requires=cfg['requirements'].split(), extras_require=extras,
     entry_points={'console_scripts': cfg['console_scripts'].split(),
                   'nbdev': ['mnist_vae=mnist_vae._modidx:d']},

@@ -28,7 +28,7 @@ def test_cell_ids_are_words_and_unique(path):
 def test_nothing_is_kept_that_changes_from_run_to_run(path):
     "nbdev_clean does it; this says which, and holds for what nbdev_clean is told to let alone."
     notebook = nbformat.read(path, as_version=4)
-    assert set(notebook.metadata) <= {'kernelspec', 'accelerator', 'colab'}
+    assert set(notebook.metadata) <= {'kernelspec', 'accelerator', 'colab', 'voila'}
     assert notebook.nbformat_minor >= 5, 'without ids for cells'
     for cell in notebook.cells:
         assert not cell.metadata and cell.get('execution_count') is None and not cell.get('attachments'), cell.id

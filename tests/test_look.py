@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from conftest import ROOT
-from mnist_vae.look import BUTTON, DARK, LIGHT, plot_style
+from mnist_vae.look import BUTTON, DARK, LIGHT, TITLE
 
 if sys.version_info >= (3, 11): import tomllib
 else: tomllib = None
@@ -35,6 +35,17 @@ def test_site_has_the_palette():
         assert {name: found[name.replace('_', '-')] for name in shared} == shared
 
 
-def test_plots_name_no_colour():
-    "A colour in the style sheet of the plots would be right in one theme only."
-    assert not re.findall(r'#[0-9a-f]{3,8}\b|rgb|hsl', plot_style())
+def test_page_around_the_dashboard_has_the_palette():
+    "Its style sheet is there before Python is."
+    template = ROOT / 'share/jupyter/voila/templates/mnist-vae'
+    light, *dark = blocks((template / 'page.css').read_text(encoding='utf-8'))
+    for found, palette in ((light, LIGHT), *((rule, DARK) for rule in dark)):
+        assert found == {name: palette[name] for name in ('paper', 'ink', 'faded', 'accent')}
+    assert len(dark) == 2
+    assert f"'title': '{TITLE}'" in (template / 'index.html.j2').read_text(encoding='utf-8')
+
+
+def test_style_sheets_of_the_package_name_no_colour():
+    "They use the palette's names, so that a page may be light or dark."
+    for path in (ROOT / 'mnist_vae').glob('*.css'):
+        assert not re.findall(r'#[0-9a-f]{3,8}\b|rgb\(|hsl\(', path.read_text(encoding='utf-8')), path.name
