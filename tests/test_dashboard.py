@@ -235,6 +235,7 @@ def portrait(page) -> np.ndarray:
         field.press('Tab')
     picture(page, 'Handwritten seven, variations: 10, seed 7')
     picture(page, 'Six steps from three to eight, seed 7')
+    for i in (0, 2): expect(page.locator('.mnist-dash code').nth(i)).to_contain_text('seed=7')
     page.evaluate('document.activeElement.blur()')
     page.wait_for_function('() => [...document.querySelectorAll(".mnist-dash img")].every(i => i.complete && i.naturalWidth)')
     return np.asarray(Image.open(io.BytesIO(page.screenshot(full_page=True, animations='disabled', caret='hide'))).convert('RGB'))
@@ -252,5 +253,9 @@ def test_looks_the_same_from_whatever_folder(server, browser, start, tmp_path):
                 page = opened(browser, origin, problems, width, 1500, scheme)
                 portraits.append(portrait(page))
                 page.context.close()
-            assert portraits[0].shape == portraits[1].shape and (portraits[0] == portraits[1]).all(), (start, width, scheme)
+            if folder_of_screenshots := os.environ.get('SCREENSHOTS'):
+                for name, shot in zip(('root', start), portraits): Image.fromarray(shot).save(f'{folder_of_screenshots}/dashboard-{name}-{scheme}-{width}.png')
+            assert portraits[0].shape == portraits[1].shape, (start, width, scheme)
+            different = (abs(np.subtract(*portraits, dtype=int)) > 2).any(2)              # the browser may round a curve's edge by a level
+            assert not different.any(), (start, width, scheme, [(axis.min(), axis.max()) for axis in different.nonzero()])
     assert problems == []
