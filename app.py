@@ -292,7 +292,7 @@ def show_handwriting(image: torch.Tensor, read: int) -> None:
     with st.container(key='pixels-ten'): show(sheet(ten, columns=5), width='stretch', alt='All ten digits, zero to nine, in this handwriting')
     row = sheet(ten, columns=10)
     keep(f'my-{digit}-{zlib.crc32(to_bytes(image).numpy().tobytes()):08x}', 'hand-downloads', PNG=('png', lambda: png(row, scale=8)),
-         PNG_transparent=('transparent.png', lambda: png(row, scale=8, transparent=True)),
+         PNG_transparent=('png', lambda: png(row, scale=8, transparent=True)),
          ZIP=('zip', lambda: zip_of_pngs(ten, torch.arange(10), scale=8)))
 
 
