@@ -14,7 +14,7 @@ WORKDIR /app
 # PyTorch's own index has the build for CPUs; it wins because 2.13.0+cpu counts as newer than 2.13.0. The build for GPUs is many times
 # as large and holds twice the memory: with it, the image is not built.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
-COPY requirements.txt ./
+COPY requirements.txt requirements-gpu.txt ./
 RUN python -m pip install --no-cache-dir --extra-index-url "$TORCH_INDEX" -r requirements.txt
 RUN python -c "import torch; assert torch.version.cuda is None, 'not the build for CPUs: set the argument TORCH_INDEX'"
 

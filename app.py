@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from contextlib import asynccontextmanager
 from importlib import import_module
 from pathlib import Path
-from threading import Lock, Thread
+from threading import Thread
 from types import SimpleNamespace
 
 import streamlit as st
@@ -30,11 +30,12 @@ if __name__ == '__main__':                                               # not f
     from mnist_vae.explore import REACH
     from mnist_vae.export import gif, npz, png, sheet, to_bytes, zip_of_pngs
     from mnist_vae.generator import MAX_TEXT, DigitGenerator, default_weights, is_number
-    from mnist_vae.picture import FORMATS, MAX_BYTES, read_picture
+    from mnist_vae.picture import FORMATS, read_picture
 
 N, FRAMES = 5, 24
 WEB = Path(__file__).with_name('web')
 STORY_DIGIT = 7
+SENT = 5 << 17                                                          # bytes of a picture file that the server takes in one message; the pad makes larger ones smaller
 # Hands to begin with, for those who neither draw nor upload: a digit, and which of the style's sliders stands where. The weights
 # decide on the sliders' order, so they go by name.
 SAMPLES = {'slanted 4': (4, 'slant', 2), 'upright 2': (2, 'slant', -1.5), 'wide 3': (3, 'width', 1.5), 'narrow 8': (8, 'width', -2),
@@ -59,10 +60,6 @@ h2 {font-size: 1.5rem !important}
     .st-key-pixels-there img {width: 4.5rem !important}
 }
 </style>'''
-
-
-@st.cache_resource
-def turn() -> Lock: return Lock()                                        # fifty visitors at once need the memory of one: a draw takes a millisecond
 
 
 @st.cache_resource(show_spinner='Reading the weights …')
@@ -139,7 +136,10 @@ def follow_address(address: dict) -> None:
     """
     run = get_script_run_ctx()
     if run.is_history_navigation: sent = set()
-    elif 'address' in st.session_state: return
+    elif 'address' in st.session_state:
+        # A run that was cut off by the next click leaves no state of the widgets that it had not reached.
+        for name in START: st.session_state.setdefault(name, st.session_state.address[name])
+        return
     else: sent = {state.id.rpartition('-')[2] for state in run.session_state.get_widget_states()}
     st.session_state.address = address
     st.session_state.update({name: value for name, value in address.items() if name not in sent})
@@ -187,7 +187,7 @@ DigitGenerator.load().generate({digit}, n={N}, seed={seed})''', language=None, w
 
 
 def show_five(digit: int, seed: int) -> None:
-    with turn(): images = generator().generate(digit, N, seed)
+    images = generator().generate(digit, N, seed)
     labels, name = torch.full((N,), digit), f'digit-{digit}-seed-{seed}'
     with st.container(key='pixels-digits'), st.grid(N, min_column_width=44, wrap=False, gap='xsmall'):
         for i, image in enumerate(images, 1):
@@ -265,7 +265,7 @@ def show_pad(image: torch.Tensor | None, said: str) -> None:
     my = mine()
     shown = image_url(image) if image is not None and (st.session_state.get('sample') or my.is_picture) else ''
     pad = component('pad', key='pad', on_sent_change=take_picture,
-                    data=dict(limit=MAX_BYTES, session=my.session, serial=my.serial, shown=shown, said=said))
+                    data=dict(limit=SENT, session=my.session, serial=my.serial, shown=shown, said=said))
     if isinstance(pad.sent, Mapping) and pad.sent.get('serial') != my.serial:
         take(pad.sent)                                                   # after a restart, Streamlit does not know the callback yet
         if pad.sent.get('serial') == my.serial: st.rerun()
@@ -577,7 +577,8 @@ else:                                                                    # the s
     import uvicorn
     from starlette.middleware import Middleware
 
-    from mnist_vae.server import Guard, guard_settings, open_browser, tighten
+    from mnist_vae.server import Guard, guard_settings, open_browser, take_turns, tighten
 
+    take_turns()
     tighten(uvicorn.Server)
     app = st.App(__file__, lifespan=early, middleware=[Middleware(Guard, **guard_settings(Path(__file__).with_name('web')))])

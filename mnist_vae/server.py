@@ -4,20 +4,20 @@
 
 # %% auto #0
 __all__ = ['LOOPBACK', 'HEALTH', 'SOCKET', 'PREVIEW', 'MEDIA', 'KEPT', 'WIDGETS', 'QUERY', 'PLACES', 'PATIENCE', 'host_name',
-           'is_allowed', 'is_own_page', 'why_refused', 'fits', 'judge', 'Pace', 'Places', 'security_headers',
-           'front_page', 'own_origin', 'Guard', 'answer', 'Socket', 'Crowd', 'impatient', 'tighten', 'guard_settings',
-           'open_browser']
+           'is_allowed', 'is_own_page', 'why_refused', 'fits', 'judge', 'Pace', 'Places', 'Turns', 'security_headers',
+           'front_page', 'own_origin', 'Guard', 'answer', 'Socket', 'Crowd', 'open_files', 'impatient', 'tighten',
+           'guard_settings', 'take_turns', 'open_browser']
 
 # %% ../nbs/18_server.ipynb #imports
-import asyncio, os, re, webbrowser
+import asyncio, os, re, sys, webbrowser
 from base64 import b64encode
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, deque
 from hashlib import sha256
 from html import escape
 from itertools import count
 from pathlib import Path
 from string import Template
-from threading import Thread
+from threading import Lock, Thread
 
 from .look import DARK, DESCRIPTION, INTRODUCTION, LIGHT, SITE, TITLE, css_variables
 
@@ -119,6 +119,25 @@ class Places:
 
     def leave(self, key) -> None: self.taken.pop(key, None)
 
+# %% ../nbs/18_server.ipynb #turns
+class Turns:
+    "A lock that is given in the order in which it was asked for: `with turns: …`."
+    def __init__(self): self.guard, self.waiting = Lock(), deque()           # whose turn it is, then those who wait
+
+    def __enter__(self):
+        mine = Lock()
+        mine.acquire()
+        with self.guard:
+            self.waiting.append(mine)
+            if len(self.waiting) == 1: return self
+        mine.acquire()                                   # until the one before releases it
+        return self
+
+    def __exit__(self, *_):
+        with self.guard:
+            self.waiting.popleft()
+            if self.waiting: self.waiting[0].release()
+
 # %% ../nbs/18_server.ipynb #headers
 def security_headers(html: str) -> list[tuple[bytes, bytes]]:
     "Headers for every answer. The scripts inside `html` are allowed by their hashes."
@@ -153,8 +172,8 @@ def front_page(html: str, head: str, loading: str) -> str:
     words = dict(title=TITLE, description=DESCRIPTION, introduction=INTRODUCTION, site=SITE, preview=PREVIEW)
     words = {name: escape(text) for name, text in words.items()} | dict(light=css_variables(LIGHT), dark=css_variables(DARK))
     head, loading = (Template(part).safe_substitute(words) for part in (head, loading))
-    for pattern, ours in ((r'<title>.*?</title>', head), (r'<div id="root">\s*</div>', f'<div id="root">{loading}</div>'),
-                          (r'<link rel="service-desc"[^>]*>', ''), (r'<noscript>.*?</noscript>', '')):
+    for pattern, ours in ((r'<link rel="service-desc"[^>]*>', ''), (r'<noscript>.*?</noscript>', ''), (r'<title>.*?</title>', head),
+                          (r'<div id="root">\s*</div>', f'<div id="root">{loading}</div>')):
         html = re.sub(pattern, lambda _: ours, html, flags=re.DOTALL)
     return html
 
@@ -264,7 +283,9 @@ class Socket:
         return {'type': 'websocket.disconnect', 'code': code}
 
     async def send(self, message):
-        if not self.ended.is_set(): await self.outgoing(message)
+        if self.ended.is_set(): return
+        try: await self.outgoing(message)
+        except OSError: pass                             # the visitor has gone, which `receive` will say
 
 # %% ../nbs/18_server.ipynb #waiting
 class Crowd:
@@ -283,9 +304,19 @@ class Crowd:
         self.leave(protocol)
         protocol.transport.abort()
 
-def impatient(protocol: type) -> type:
-    "uvicorn's protocol for HTTP, which also cuts connections that keep it waiting."
-    silent, answered = Crowd(128, 10), Crowd(256, 300)
+def open_files(wanted: int = 4096) -> int:
+    "How many files and connections this process may have open: as many as `wanted`, if the system lets it."
+    try: import resource
+    except ImportError: return 512                       # Windows
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    unlimited = resource.RLIM_INFINITY
+    most = wanted if hard == unlimited else min(wanted, hard)
+    if soft != unlimited and soft < most: resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    return most
+
+def impatient(protocol: type, connections: int) -> type:
+    "uvicorn's protocol for HTTP, which also cuts connections that keep it waiting if there are too many or it takes too long."
+    silent, answered = Crowd(connections // 4, 10), Crowd(connections // 8, 300)
 
     class Impatient(protocol):
         def connection_made(self, transport):
@@ -318,7 +349,8 @@ def tighten(server: type) -> None:
     startup = server.startup
     async def tightened(self, sockets=None):
         self.config.encoded_headers = [pair for pair in self.config.encoded_headers if pair[0] != b'server']
-        self.config.http_protocol_class = impatient(self.config.http_protocol_class)
+        self.config.http_protocol_class = impatient(self.config.http_protocol_class, open_files())
+        sys.setswitchinterval(5e-4)
         await startup(self, sockets=sockets)
     server.startup = tightened
 
@@ -331,6 +363,14 @@ def guard_settings(web: Path) -> dict:
     head, loading = ((web/f'front-{part}.html').read_text(encoding='utf-8') for part in ('head', 'loading'))
     page = front_page((static/'index.html').read_text(encoding='utf-8'), head, loading)
     return dict(page=page, preview=(web/'preview.png').read_bytes(), files=files, names=config.get_option('server.allowedHosts'))
+
+def take_turns() -> None:
+    "Let the runs of Streamlit's script, one thread for each visitor, come one after another."
+    from streamlit.runtime.scriptrunner.script_runner import ScriptRunner
+    run, turns = ScriptRunner._run_script, Turns()
+    def in_turn(self, *args):
+        with turns: return run(self, *args)
+    ScriptRunner._run_script = in_turn
 
 def open_browser() -> None:
     "Show the app to whoever started it with `streamlit run`, as Streamlit does for scripts; not on a machine without a screen."
