@@ -77,7 +77,7 @@ def test_every_stage_of_training_is_shown():
 def test_what_the_weights_do_not_record_is_said(monkeypatch, missing, said_instead):
     "Weights of one's own may lack a stage, or the card."
     streamlit.cache_resource.clear()
-    monkeypatch.setattr('mnist_vae.training.load_checkpoint', lambda path: (None, {'metrics': {k: v for k, v in CARD.items() if k != missing}}))
+    monkeypatch.setattr('mnist_vae.checkpoint.load_checkpoint', lambda path: (None, {'metrics': {k: v for k, v in CARD.items() if k != missing}}))
     try: assert said_instead in words(visit('Quality'))
     finally: streamlit.cache_resource.clear()
 

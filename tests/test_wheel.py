@@ -2,6 +2,7 @@
 import shutil
 import subprocess
 import sys
+from zipfile import ZipFile
 
 from conftest import ROOT
 from mnist_vae.generator import DigitGenerator
@@ -13,6 +14,11 @@ def test_wheel_brings_its_weights(tmp_path, app_python):
     subprocess.run([sys.executable, '-m', 'pip', 'wheel', '-q', '--no-deps', '--no-build-isolation', '-w', tmp_path, source],
                    check=True)
     (wheel,) = tmp_path.glob('mnist_vae-*.whl')
+
+    names = ZipFile(wheel).namelist()
+    for name in ('look.css', 'dashboard.css', 'dashboard.js', 'dashboard.ipynb', 'voila.json'): assert f'mnist_vae/{name}' in names
+    template = [name for name in names if '.data/data/share/jupyter/voila/templates/mnist-vae/' in name]
+    assert {name.rpartition('/')[2] for name in template} == {'conf.json', 'index.html.j2', 'page.css'}, 'where Voilà looks for templates'
 
     # An environment of its own, which sees the app's PyTorch and NumPy but not this checkout: pip accepts them as the
     # requirements of the wheel, and nothing is downloaded twice.
