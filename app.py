@@ -419,6 +419,7 @@ def card_rows() -> dict:
 def how_tab(tab) -> None:
     if not tab.open: return
     rows = card_rows()
+    textbook = json.loads(story('textbook.json'))
     def read_right(row): return f'{rows[row]["consistency"]:.2%}' if rows else 'an unknown share'
     def sevens(name, alt):
         with st.container(key=f'pixels-{name}'): st.image(story(f'sevens-{name}.png'), width=444, alt=f'Ten sevens {alt}')
@@ -437,13 +438,15 @@ def how_tab(tab) -> None:
              'distribution, N(0, I), whatever the digit. Ten sevens, generated in this way by a network that was trained in the textbook\'s way:')
     sevens('normal', 'with z from N(0, I): some are nines, some are scribbles')
     st.write(f'A classifier reads {read_right(ROWS[0])} of 10,000 such images as the digit that was asked for. The reason: '
-             'the encoder never sees the label, so each digit settles in its own region of the space of z. The picture shows a plane through that space.')
+             'the encoder never sees the label, so each digit settles in its own region of the space of z. '
+             'The picture shows a plane through that space; the dots are drawn from the class priors, of which the next section tells.')
     with st.container(horizontal=True, vertical_alignment='center', gap='medium', key='latents'):
         st.image(story('latents.svg').decode(), width=300, alt='A plane through the space of z. The sevens fill a region at the right; draws from N(0, I) lie everywhere')
         with st.container(width=300):
             st.html(f'<p><span style="color: {ACCENT}">●</span> z of sevens</p><p><span style="color: {GREY}">●</span> z of the other digits</p>'
                     f'<p><span style="color: {ORANGE}">○</span> draws from N(0, I)</p>')
-            st.write('Most rings lie where there are hardly any sevens. The decoder never learned to draw one there.')
+            st.write(f'About {textbook["outside"]:.0%} of all draws from N(0, I) lie farther out than 99% of the sevens\' z, in places where the decoder '
+                     'hardly ever had to draw a seven.')
 
     st.header('Class priors: z from where the digit is')
     st.write('The remedy: after training, a mixture of Gaussians is fitted to each digit\'s own z, and z is drawn from there. '

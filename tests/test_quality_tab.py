@@ -86,6 +86,7 @@ def test_how_it_works_tells_the_three_stages_and_says_vae_gan():
     at = visit('How it works')
     said, alts = words(at), [image.alt for block in at.get('image') for image in block.proto.imgs]
     shares = TEXTBOOK['rows']['N(0, I)'], TEXTBOOK['rows']['class priors'], CARD['quality']['rows']['class priors']
+    assert f'{build_story.figures()["outside"]:.0%} of all draws from N(0, I)' in said
     assert re.findall(r'(\d\d\.\d\d%)', said) == [f'{row["consistency"]:.2%}' for row in shares]
     assert 'VAE-GAN' in said and 'not a plain variational autoencoder' in said
     assert [alt.split(' ')[0] for alt in alts] == ['Ten', 'A', 'Ten', 'Ten']
