@@ -30,7 +30,7 @@ if __name__ == '__main__':                                               # not f
     from mnist_vae.explore import REACH
     from mnist_vae.export import gif, npz, png, sheet, to_bytes, zip_of_pngs
     from mnist_vae.generator import MAX_TEXT, DigitGenerator, default_weights, is_number
-    from mnist_vae.picture import FORMATS, read_picture
+    from mnist_vae.picture import FORMATS, PictureError, read_picture
 
 N, FRAMES = 5, 24
 WEB = Path(__file__).with_name('web')
@@ -215,9 +215,9 @@ def mine() -> SimpleNamespace:
 
 
 def from_data_url(url) -> bytes:
-    "The bytes of a data URL. ValueError, in words for a visitor, for anything else."
+    "The bytes of a data URL. PictureError for anything else."
     try: return base64.b64decode(str(url).partition(',')[2], validate=True)
-    except ValueError: raise ValueError('the picture did not arrive whole: choose it again') from None
+    except ValueError: raise PictureError('the picture did not arrive whole: choose it again') from None
 
 
 def take_picture() -> None: take(st.session_state.pad.sent)
@@ -232,7 +232,7 @@ def take(sent) -> None:
     my.note, digit = '', None
     if kind != 'nothing':
         try: digit = read_picture(from_data_url(sent.get('picture')))
-        except ValueError as e: my.note = str(e)
+        except PictureError as e: my.note = str(e)
         if my.note: return                                               # what was there stays
     goes_on = kind == 'drawing' and my.digit is not None and not my.is_picture and not st.session_state.get('sample')
     if not goes_on: st.session_state['told-drawing'] = None              # another digit, of which the visitor has said nothing yet

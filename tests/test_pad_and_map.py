@@ -14,7 +14,7 @@ from conftest import ROOT, free_port
 from mnist_vae.explore import TRAITS, traits
 from mnist_vae.export import png
 from mnist_vae.generator import DigitGenerator
-from mnist_vae.picture import read_picture
+from mnist_vae.picture import PictureError, read_picture
 from test_app import both_looks, pictures, serve, settle, source, visit, watch
 
 # Strokes, in shares of the pad's side.
@@ -32,7 +32,7 @@ def app(monkeypatch):
     class Session(dict):
         __getattr__, __setattr__ = dict.__getitem__, dict.__setitem__
     monkeypatch.setattr(app.st, 'session_state', Session())
-    app.writer, app.read_picture = DigitGenerator.load, read_picture
+    app.writer, app.read_picture, app.PictureError = DigitGenerator.load, read_picture, PictureError
     return app
 
 
@@ -293,11 +293,11 @@ def test_pictures_sent(tab, tmp_path):
     says(page, 'I read a 3. Wrong?')
     three = source(page, TEN)
 
-    Image.new('L', (5000, 4000)).save(tmp_path / 'bomb.png')
+    Image.new('L', (5000, 4000)).save(tmp_path / 'blank.png')
     (tmp_path / 'half.png').write_bytes((tmp_path / 'three.png').read_bytes()[:200])
     (tmp_path / 'text.png').write_text('<script>alert(1)</script>')
     (tmp_path / 'large.png').write_bytes(bytes(3 * 2**20))
-    for name, message in {'bomb': '5000×4000 pixels', 'half': 'cannot be read', 'text': 'cannot be read', 'large': 'larger than 2 MB'}.items():
+    for name, message in {'blank': 'shows no digit', 'half': 'cannot be read', 'text': 'cannot be read', 'large': 'larger than 2 MB'}.items():
         page.set_input_files('input[type=file]', tmp_path / f'{name}.png')
         page.get_by_text(message).first.wait_for()
         settle(page)

@@ -10,8 +10,10 @@ export const SIDE = 280;
 export const PEN = 22;
 /** A point nearer to the last one than this, in pixels of the pad, adds nothing to a stroke. */
 const STEP = 2;
-/** Side that a picture file is reduced to if it is too large to be sent. */
+/** Side that a larger picture file is reduced to before it is sent. */
 const REDUCED = 1024;
+/** Formats that the server reads. */
+const KNOWN = /^image\/(png|jpeg|webp|bmp|gif)$/;
 
 /**
  * @typedef {[x: number, y: number]} Point  pixels of the pad
@@ -92,15 +94,16 @@ export function paint(pen, drawing) {
 }
 
 /**
- * A picture file as a data URL of at most `limit` bytes: a larger one is reduced, as a telephone's photograph must be.
+ * A picture file as a data URL of at most `limit` bytes. A large picture, as a telephone takes it, is reduced; one that the
+ * browser cannot read is left as it is, and to the server.
  *
  * @param {File} file
  * @param {number} limit
- * @returns {Promise<string>} rejected if the file is too large and no picture that the browser can read
+ * @returns {Promise<string>} rejected if there is no way to make the file small enough
  */
 export async function readFile(file, limit) {
-  const small = file.size <= limit ? file : await reduce(file);
-  if (small.size > limit) throw new RangeError("the reduced picture is still too large");
+  const small = await reduce(file).catch(() => file);
+  if (small.size > limit) throw new RangeError("the file is too large");
   return new Promise((resolve, reject) => {
     const reader = new FileReader();
     reader.onload = () => resolve(String(reader.result));
@@ -109,10 +112,11 @@ export async function readFile(file, limit) {
   });
 }
 
-/** @param {File} file @returns {Promise<Blob>} a JPEG on white */
+/** @param {File} file @returns {Promise<Blob>} the file if it is small and of a known format, else a JPEG on white */
 async function reduce(file) {
   const picture = await createImageBitmap(file);
   const scale = Math.min(1, REDUCED / Math.max(picture.width, picture.height));
+  if (scale === 1 && KNOWN.test(file.type)) return file;
   const canvas = document.createElement("canvas");
   canvas.width = Math.max(1, Math.round(picture.width * scale));
   canvas.height = Math.max(1, Math.round(picture.height * scale));

@@ -152,6 +152,8 @@ test("a file that is too large is reduced, and refused in words where that is im
   assert.match(root[".pad-note"].textContent, /larger than 2 MB/);
   assert.equal(sent.length, 0);
 
+  globalThis.createImageBitmap = () => Promise.resolve({ width: 500, height: 900, close() {} });
+  assert.equal(await readFile({ size: 99, type: "image/png" }, 100), "data:;99", "small and known: sent as it is");
   globalThis.createImageBitmap = () => Promise.resolve({ width: 4000, height: 1000, close() {} });
   const canvas = { getContext: fakePen, toBlob: (done, type) => done({ size: 50, type }) };
   globalThis.document = { createElement: () => canvas };
