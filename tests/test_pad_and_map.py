@@ -297,7 +297,7 @@ def test_pictures_sent(tab, tmp_path):
     (tmp_path / 'half.png').write_bytes((tmp_path / 'three.png').read_bytes()[:200])
     (tmp_path / 'text.png').write_text('<script>alert(1)</script>')
     (tmp_path / 'large.png').write_bytes(bytes(3 * 2**20))
-    for name, message in {'blank': 'shows no digit', 'half': 'cannot be read', 'text': 'cannot be read', 'large': 'larger than 2 MB'}.items():
+    for name, message in {'blank': 'shows no digit', 'half': 'cannot be read', 'text': 'cannot be read', 'large': 'larger than 640 kB'}.items():
         page.set_input_files('input[type=file]', tmp_path / f'{name}.png')
         page.get_by_text(message).first.wait_for()
         settle(page)

@@ -102,7 +102,7 @@ export function paint(pen, drawing) {
  * @returns {Promise<string>} rejected if there is no way to make the file small enough
  */
 export async function readFile(file, limit) {
-  const small = await reduce(file).catch(() => file);
+  const small = await reduce(file, limit).catch(() => file);
   if (small.size > limit) throw new RangeError("the file is too large");
   return new Promise((resolve, reject) => {
     const reader = new FileReader();
@@ -112,11 +112,15 @@ export async function readFile(file, limit) {
   });
 }
 
-/** @param {File} file @returns {Promise<Blob>} the file if it is small and of a known format, else a JPEG on white */
-async function reduce(file) {
+/**
+ * @param {File} file
+ * @param {number} limit
+ * @returns {Promise<Blob>} the file if it is small and of a known format, else a JPEG on white
+ */
+async function reduce(file, limit) {
   const picture = await createImageBitmap(file);
   const scale = Math.min(1, REDUCED / Math.max(picture.width, picture.height));
-  if (scale === 1 && KNOWN.test(file.type)) return file;
+  if (scale === 1 && file.size <= limit && KNOWN.test(file.type)) return file;
   const canvas = document.createElement("canvas");
   canvas.width = Math.max(1, Math.round(picture.width * scale));
   canvas.height = Math.max(1, Math.round(picture.height * scale));
@@ -126,8 +130,14 @@ async function reduce(file) {
   pen.imageSmoothingQuality = "high";
   pen.drawImage(picture, 0, 0, canvas.width, canvas.height);
   picture.close();
+  const fine = await toJpeg(canvas, 0.9);
+  return fine.size <= limit ? fine : toJpeg(canvas, 0.4);
+}
+
+/** @param {HTMLCanvasElement} canvas @param {number} quality @returns {Promise<Blob>} */
+function toJpeg(canvas, quality) {
   return new Promise((resolve, reject) => {
-    canvas.toBlob((blob) => (blob ? resolve(blob) : reject(new Error("no picture"))), "image/jpeg", 0.9);
+    canvas.toBlob((blob) => (blob ? resolve(blob) : reject(new Error("no picture"))), "image/jpeg", quality);
   });
 }
 
@@ -279,8 +289,8 @@ export class Pad {
       const picture = await readFile(file, this.given.limit);
       this.send({ kind: "picture", serial: ++this.serial, picture });
     } catch {
-      const megabytes = this.given.limit / 2 ** 20;
-      this.note.textContent = `This file is larger than ${megabytes} MB, and not a picture that can be reduced here.`;
+      const kilobytes = Math.floor(this.given.limit / 2 ** 10);
+      this.note.textContent = `This file is larger than ${kilobytes} kB, and your browser cannot make it smaller.`;
     }
     this.file.value = ""; // the same file may be chosen again
   }

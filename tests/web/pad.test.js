@@ -149,13 +149,13 @@ test("a file that is too large is reduced, and refused in words where that is im
   const { pad, sent, root } = mount({ limit: 2 ** 21 });
   pad.file.files = [{ size: 3 * 2 ** 20 }];
   await pad.file.onchange();
-  assert.match(root[".pad-note"].textContent, /larger than 2 MB/);
+  assert.match(root[".pad-note"].textContent, /larger than 2048 kB/);
   assert.equal(sent.length, 0);
 
   globalThis.createImageBitmap = () => Promise.resolve({ width: 500, height: 900, close() {} });
   assert.equal(await readFile({ size: 99, type: "image/png" }, 100), "data:;99", "small and known: sent as it is");
   globalThis.createImageBitmap = () => Promise.resolve({ width: 4000, height: 1000, close() {} });
-  const canvas = { getContext: fakePen, toBlob: (done, type) => done({ size: 50, type }) };
+  const canvas = { getContext: fakePen, toBlob: (done, type, quality) => done({ size: quality > 0.5 ? 2 ** 22 : 50, type }) };
   globalThis.document = { createElement: () => canvas };
   await pad.file.onchange();
   assert.deepEqual([canvas.width, canvas.height], [1024, 256]);
