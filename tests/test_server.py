@@ -121,7 +121,7 @@ def test_others_go_on_while_somebody_attacks(server):
     rows = asyncio.run(hostile.siege(server, 200))
     broken = [f"{row['name']}: {limit}" for row in rows for limit in hostile.broken_limits(row) if 'MB' not in limit]
     assert broken == []
-    assert rows[-1]['peak'] - before < 100, 'MB that the attacks cost'
+    assert rows[-1]['peak'] - before < 150, 'MB that the attacks cost'
     if CI or not torch.version.cuda: assert rows[-1]['peak'] < hostile.MEMORY
 
 
