@@ -25,9 +25,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from visitors import BUTTON, N, TIMEOUT, Server, Visitor, drawing, photograph
 
 from mnist_vae.generator import DigitGenerator
+from visitors import BUTTON, TIMEOUT, N, Server, Visitor, drawing, photograph
 
 MEMORY, GROWTH = 350, 15  # MB: the most it may hold, and the most it may grow from the third round to the last
 QUEUE = 2                # times the wait of one visitor alone times the number of visitors: the longest wait in a crowd

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 
-
 clock = time.perf_counter                    # with --shared the processor's
 
 

@@ -25,11 +25,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-from app import wrong_pictures
 from streamlit.proto.BackMsg_pb2 import BackMsg
-from visitors import TIMEOUT, Server, Visitor
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage
+
+from app import wrong_pictures
+from visitors import TIMEOUT, Server, Visitor
 
 MEMORY = 420             # MB that the server may hold at the worst moment: 512 is what there is
 HANDS = 20               # connections that the attacker uses at a time

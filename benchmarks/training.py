@@ -62,7 +62,8 @@ def floor(images):
 def pythae_trainer(images, labels) -> float:
     "Seconds of an epoch of pythae's BaseTrainer with our layers; its VAE has no labels, so its decoder is ten inputs narrower."
     from pythae.data.datasets import BaseDataset
-    from pythae.models import VAE as PythaeVAE, VAEConfig
+    from pythae.models import VAE as PythaeVAE
+    from pythae.models import VAEConfig
     from pythae.models.base.base_utils import ModelOutput
     from pythae.models.nn import BaseDecoder, BaseEncoder
     from pythae.trainers import BaseTrainer, BaseTrainerConfig

@@ -3,6 +3,8 @@ import base64
 import copy
 import io
 import re
+import subprocess
+import sys
 
 import nbformat
 import numpy as np
@@ -58,6 +60,14 @@ def test_chapters_begin_with_the_same_map_and_their_own_place_in_it():
 def test_chapters_are_numbered_without_letters():
     numbers = [re.fullmatch(r'(\d\d)_[a-z_]+', path.stem) for path in NOTEBOOKS if path.stem != 'index']
     assert all(numbers) and len({found[1] for found in numbers}) == len(numbers)
+
+
+def test_code_follows_the_rules_of_ruff():
+    "Lines of at most 120 characters, sorted imports, nothing unused: see ruff.toml."
+    places = ('mnist_vae', 'app.py', 'setup.py', 'tests', 'benchmarks', 'scripts')
+    found = subprocess.run([sys.executable, '-m', 'ruff', 'check', '--no-cache', *places], cwd=ROOT,
+                           capture_output=True, text=True)
+    assert found.returncode == 0, found.stdout + found.stderr
 
 
 # --- what README and start page show ---

@@ -7,8 +7,10 @@ import pytest
 from conftest import ROOT
 from mnist_vae.look import BUTTON, DARK, LIGHT, TITLE
 
-if sys.version_info >= (3, 11): import tomllib
-else: tomllib = None
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    tomllib = None
 
 STREAMLIT = dict(backgroundColor='paper', secondaryBackgroundColor='sheet', textColor='ink', borderColor='line', linkColor='accent')
 

@@ -12,7 +12,6 @@ from mnist_vae.metrics import COLUMNS
 from mnist_vae.recipe import RECIPES
 from mnist_vae.training import evaluate
 
-
 both = pytest.mark.parametrize('path', [default_weights(), ROOT / 'nbs' / 'plain.pth'], ids=['shipped', 'plain'])
 
 
