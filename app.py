@@ -141,7 +141,7 @@ def follow_address(address: dict) -> None:
         for name in START: st.session_state.setdefault(name, st.session_state.address[name])
         return
     else: sent = {state.id.rpartition('-')[2] for state in run.session_state.get_widget_states()}
-    st.session_state.address = address
+    st.session_state.setdefault('address', address)                     # what the browser was told last: going back, it may not have heard it yet
     st.session_state.update({name: value for name, value in address.items() if name not in sent})
 
 
@@ -194,7 +194,7 @@ def show_five(digit: int, seed: int) -> None:
             show(image, width='stretch', alt=f'Handwritten {NAMES[digit]}, variation {i} of {N}')
         for i, image in enumerate(images, 1):
             st.download_button(f'Save {i}', lambda image=image: png(image, scale=8), f'{name}-{i}.png', width='stretch', on_click='ignore')
-    st.write(f'{N} variations of {digit}, 28×28 pixels each. Save all five:')
+    st.write(f'{N} images, 28×28 pixels each. Save all:')
     keep(name, 'downloads', PNG_sheet=('png', lambda: png(sheet(images), scale=8)), ZIP=('zip', lambda: zip_of_pngs(images, labels, seed)),
          NPZ=('npz', lambda: npz(images, labels, seed)))
 

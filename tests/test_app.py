@@ -560,9 +560,19 @@ ACTS = [in_tab('Generate', lambda page, rng: choose(page, 'Digit', rng.choice('0
         lambda page, rng: page.goto(page.url.partition('?')[0] + '?' + rng.choice(LINKS)), lambda page, rng: a_second_tab(page)]
 
 
+def test_back_overtakes_a_click(page, server):
+    "The answer to a click may come when the visitor has already gone back: what is shown and the address agree all the same."
+    for _ in range(15):
+        before = page.url
+        page.get_by_role('button', name='Generate 5 Images').click()
+        until(page, lambda before=before: page.url != before, 'no new images')
+        generate_and_hurry_back(page, Random(0))
+        alive(page)
+
+
 def test_sixty_random_acts(page, server):
     "Whatever a visitor does in whatever order: no error, and always the pictures of the address."
-    rng = Random(0)
+    rng = Random(3)                                                  # among its acts are clicks that a press of Back overtakes
     for _ in range(60):
         rng.choice(ACTS)(page, rng)
         try: alive(page)
