@@ -8,7 +8,6 @@ benchmarks/frontier.json, which nbs/15_metrics.ipynb plots. About three quarters
 """
 import argparse
 import json
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from mnist_vae.data import load_mnist
 from mnist_vae.generator import DigitGenerator
 from mnist_vae.metrics import balanced, quality
 from mnist_vae.recipe import RECIPES, fit
+from mnist_vae.training import train
 
 LEAVE_OUT = 0., .05, .1, .2, .4
 REFINE_EPOCHS = 2  # what ships has more; the order of the lines is the same
@@ -31,9 +31,9 @@ def main(out: Path, kl_weights: tuple, epochs: int, judge_epochs: int) -> None:
     judge = train_judge(images, labels, judge_epochs, progress=False)
     points = [dict(name='real training images') | quality(judge, images[some], labels[some], test_images)]
 
-    def add(name, state, recipe, settings):
-        "The points of one recipe; its networks are trained unless the file `state` has them from a line before."
-        made = fit(images, labels, recipe, resume=state, progress=False)
+    def add(name, networks, recipe, settings):
+        "The points of one recipe, on networks that are trained already."
+        made = fit(images, labels, recipe, networks=networks, progress=False)
         for share in LEAVE_OUT:
             samples = DigitGenerator(made.model, made.prior.truncated(share)).sample(ordered, seed=0)
             values = {field: getattr(recipe, field) for field in settings}
@@ -41,17 +41,17 @@ def main(out: Path, kl_weights: tuple, epochs: int, judge_epochs: int) -> None:
             print(points[-1], flush=True)
         out.write_text(json.dumps(points, indent=1) + '\n')
 
-    with tempfile.TemporaryDirectory() as folder:
-        for kl_weight in kl_weights:
-            state, ships = Path(folder) / f'{kl_weight}.state', kl_weight == RECIPES['sharp'].kl_weight
-            base = replace(RECIPES['sharp'], kl_weight=kl_weight, epochs=epochs, leave_out=0., refine_epochs=0)
-            for k in (1, 40, 200) if ships else (200,):
-                add(f'KL × {kl_weight}, {k} Gaussian' + 's' * (k > 1), state, replace(base, n_components=k),
-                    ('kl_weight', 'n_components'))
-            for reader_weight in (0., 20.) if ships else (20.,):
-                add(f'KL × {kl_weight}, refined, reader × {reader_weight:g}', state,
-                    replace(base, refine_epochs=REFINE_EPOCHS, reader_weight=reader_weight),
-                    ('kl_weight', 'n_components', 'reader_weight', 'refine_epochs'))
+    for kl_weight in kl_weights:
+        ships = kl_weight == RECIPES['sharp'].kl_weight
+        base = replace(RECIPES['sharp'], kl_weight=kl_weight, epochs=epochs, leave_out=0., refine_epochs=0)
+        networks = train(images, labels, **base.for_training(), progress=False)
+        for k in (1, 40, 200) if ships else (200,):
+            add(f'KL × {kl_weight}, {k} Gaussian' + 's' * (k > 1), networks, replace(base, n_components=k),
+                ('kl_weight', 'n_components'))
+        for reader_weight in (0., 20.) if ships else (20.,):
+            add(f'KL × {kl_weight}, refined, reader × {reader_weight:g}', networks,
+                replace(base, refine_epochs=REFINE_EPOCHS, reader_weight=reader_weight),
+                ('kl_weight', 'n_components', 'reader_weight', 'refine_epochs'))
 
 
 if __name__ == '__main__':

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .data import check_labels, whole_number
-from .model import N_CLASSES
+from .model import N_CLASSES, neutral
 
 # %% ../nbs/06_classifier.ipynb #classifier
 class Classifier(nn.Module):
@@ -37,35 +37,69 @@ def _shifted(images: Tensor) -> Tensor:
     return images.roll(torch.randint(-2, 3, (2,)).tolist(), (1, 2))
 
 # %% ../nbs/06_classifier.ipynb #train-classifier
-def train_classifier(images: Tensor, labels: Tensor, epochs: int = 12, seed: int = 0, width: int = 24, device=None,
-                     progress: bool = True) -> Classifier:
-    """A `Classifier(width)`, in eval mode, trained on images (N, 28, 28), uint8 or float in [0, 1], with labels int64 (N,).
+class _ClassifierRun:
+    "The training of a `Classifier`. Its random numbers are PyTorch's global ones, because dropout takes no others."
+    def __init__(self, images: Tensor, labels: Tensor, epochs: int, width: int, device: torch.device):
+        self.images, self.labels, self.n_epochs, self.device = images.to(device), labels.to(device), 0, device
+        self.net = Classifier(width).to(device, memory_format=torch.channels_last)
+        self.opt = torch.optim.Adam(self.net.parameters(), fused=device.type in ('cpu', 'cuda'))
+        steps = epochs * math.ceil(len(images) / 128)
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(self.opt, 4e-3, total_steps=steps)
 
-    It stays on `device`, by default the GPU if there is one. The same seed gives the same network on the same machine's CPU; the
-    global random state is left as it was. ValueError for other input.
+    def epoch(self, bar) -> None:
+        for i in torch.randperm(len(self.images)).to(self.device).split(128):
+            if len(i) == 1: continue                                 # batch normalisation has no spread of one
+            loss = F.cross_entropy(self.net(_shifted(as_float(self.images[i]))), self.labels[i])
+            self.opt.zero_grad(); loss.backward(); self.opt.step(); self.schedule.step(); bar.update()
+        self.n_epochs += 1
+
+    def state(self) -> dict:
+        rng = dict(cpu=torch.get_rng_state())
+        if self.device.type == 'cuda': rng['cuda'] = torch.cuda.get_rng_state(self.device)
+        opt = self.opt.state_dict()
+        opt['state'] = {str(i): values for i, values in opt['state'].items()}          # a file wants texts as keys
+        return dict(net=self.net.state_dict(), opt=opt, schedule=self.schedule.state_dict(), rng=rng, n_epochs=self.n_epochs)
+
+    def load_state(self, state: dict) -> None:
+        values = {int(i): values for i, values in state['opt']['state'].items()}
+        self.opt.load_state_dict(state['opt'] | dict(state=values))
+        for name in 'net', 'schedule': getattr(self, name).load_state_dict(state[name])
+        torch.set_rng_state(state['rng']['cpu'])
+        if self.device.type == 'cuda': torch.cuda.set_rng_state(state['rng']['cuda'], self.device)
+        self.n_epochs = state['n_epochs']
+
+@neutral()
+def train_classifier(images: Tensor, labels: Tensor, epochs: int = 12, seed: int = 0, width: int = 24, device=None,
+                     progress: bool = True, resume=None) -> Classifier:
+    """A `Classifier(width)`, in eval mode, trained on images (N, 28, 28), uint8 or float in [0, 1], with labels int64
+    (N,).
+
+    It stays on `device`, by default the GPU if there is one. The same seed gives the same network on the same
+    machine's CPU; the global random state is left as it was. `resume` is an open `StateFile`, which keeps the state
+    after each epoch. ValueError for other input.
     """
     from tqdm.auto import tqdm
     if images.shape[1:] != (28, 28) or not (images.dtype == torch.uint8 or images.is_floating_point()):
-        raise ValueError(f'images must be (N, 28, 28), bytes or floats in [0, 1], got {images.dtype} of shape {tuple(images.shape)}')
+        got = f'{images.dtype} of shape {tuple(images.shape)}'
+        raise ValueError(f'images must be (N, 28, 28), bytes or floats in [0, 1], got {got}')
     check_labels(labels, len(images))
-    steps = whole_number(epochs, 'epochs', 1) * math.ceil(len(images) / 128)
+    epochs = whole_number(epochs, 'epochs', 1)
     device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
-    images, labels = images.to(device), labels.to(device)
-    with torch.random.fork_rng(), tqdm(total=steps, desc='classifier', disable=not progress) as bar:
-        torch.manual_seed(seed)  # dropout cannot be given a generator
-        net = Classifier(width).to(device, memory_format=torch.channels_last)
-        opt = torch.optim.Adam(net.parameters(), fused=device.type in ('cpu', 'cuda'))
-        schedule = torch.optim.lr_scheduler.OneCycleLR(opt, 4e-3, total_steps=steps)
-        for _ in range(epochs):
-            for i in torch.randperm(len(images)).to(device).split(128):
-                if len(i) == 1: continue                                             # batch normalisation has no spread of one
-                loss = F.cross_entropy(net(_shifted(as_float(images[i]))), labels[i])
-                opt.zero_grad(); loss.backward(); opt.step(); schedule.step(); bar.update()
-    return net.eval()
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        run = _ClassifierRun(images, labels, epochs, width, device)
+        if resume and (kept := resume.kept('reader')): run.load_state(kept)
+        steps = math.ceil(len(images) / 128)
+        with tqdm(total=epochs * steps, initial=run.n_epochs * steps, desc='classifier', disable=not progress) as bar:
+            while run.n_epochs < epochs:
+                run.epoch(bar)
+                if resume: resume.keep('reader', run.state(), f'reader, epoch {run.n_epochs} of {epochs}')
+    return run.net.eval()
 
+@neutral()
 @torch.no_grad()
 def read(net: Classifier, images: Tensor) -> tuple[Tensor, Tensor]:
-    "The features (N, 128) of images (N, 28, 28) and the digits that `net` reads, int64 (N,): on the CPU, in bounded memory."
+    "The features (N, 128) of images (N, 28, 28) and the digits read, int64 (N,): on the CPU, in bounded memory."
     device = next(net.parameters()).device
     features = torch.cat([net.features(as_float(part.to(device))) for part in images.split(1000)])
     return features.cpu(), net.out(features).argmax(1).cpu()

@@ -6,25 +6,32 @@
 __all__ = ['train_command', 'measure_command', 'main']
 
 # %% ../nbs/20_cli.ipynb #imports
-import argparse, os, sys
+import argparse, contextlib, os, sys
 from dataclasses import replace
 from pathlib import Path
 
 # %% ../nbs/20_cli.ipynb #train
 def _check_device(device: str | None) -> None:
-    "ValueError unless tensors can be made there."
+    "ValueError unless tensors can be made there, and read back."
     import torch
-    try: torch.empty(0, device=device)
-    except (AssertionError, RuntimeError) as e: raise ValueError(f'--device: {device} cannot be used here: {e}') from e
+    try: torch.ones(1, device=device).item()
+    except (AssertionError, NotImplementedError, RuntimeError) as e:
+        raise ValueError(f'--device: {device} cannot be used here: {e}') from e
 
-def _join(args: argparse.Namespace) -> tuple[int, bool]:
-    "Under torchrun: meet the other processes, each with a GPU of its own if there are any. Returns the rank, and whether there is company."
-    if 'TORCHELASTIC_RUN_ID' not in os.environ: return 0, False
+@contextlib.contextmanager
+def _processes(args: argparse.Namespace):
+    "Under torchrun: meet the other processes, each with a GPU of its own if there are any; part at the end."
     import torch
+    if 'TORCHELASTIC_RUN_ID' not in os.environ:
+        yield
+        return
     gpu = args.device is None and torch.cuda.is_available()
-    if gpu: torch.cuda.set_device(int(os.environ['LOCAL_RANK'])); args.device = f"cuda:{os.environ['LOCAL_RANK']}"
+    if gpu:
+        args.device = f"cuda:{os.environ['LOCAL_RANK']}"
+        torch.cuda.set_device(args.device)
     torch.distributed.init_process_group('nccl' if gpu else 'gloo')
-    return torch.distributed.get_rank(), True
+    try: yield
+    finally: torch.distributed.destroy_process_group()
 
 # option: the field of `Recipe` that it sets
 _OPTIONS = {'--epochs': 'epochs', '--components': 'n_components', '--draws': 'draws', '--leave-out': 'leave_out',
@@ -38,98 +45,155 @@ def _recipe(args: argparse.Namespace):
         if (value := getattr(args, field)) is None: continue
         try: recipe = replace(recipe, **{field: value})
         except ValueError as e: raise ValueError(str(e).replace(field, option, 1)) from None
+    if args.refine_leave_out is not None and not recipe.refine_epochs:
+        raise ValueError('--refine-leave-out: there is no refinement to use it; add --refine-epochs')
     return recipe
 
+def _check_room(option: str, path: Path, room: int) -> None:
+    "OSError, naming the option, unless a file of `room` bytes can be written to `path`."
+    from mnist_vae.data import check_room
+    try: check_room(path, room)
+    except OSError as e: raise type(e)(f'{option}: {e}') from e
+
+def _load_mnist(args: argparse.Namespace) -> tuple:
+    "Training and test set; where there are several processes, the first downloads what is missing."
+    import torch
+    from mnist_vae.data import load_mnist
+    from mnist_vae.training import processes
+    rank, world = processes()
+    if rank: torch.distributed.barrier()
+    data = load_mnist('train', args.data), load_mnist('test', args.data)
+    if world > 1 and not rank: torch.distributed.barrier()
+    return data
+
+def _state_path(out: Path) -> Path: return out.with_name(f'{out.name}.state')
+
+def _is_first() -> bool: return os.environ.get('RANK', '0') == '0'
+
 def train_command(args: argparse.Namespace) -> None:
-    "Train a VAE, fit its class priors, refine its decoder and write the checkpoint. The defaults make the weights that ship."
-    import torch  # here, so that `--help` comes at once
-    from mnist_vae.data import MAX_SEED, load_mnist, whole_number
-    from mnist_vae.recipe import fit
-    from mnist_vae.training import evaluate
-    recipe = _recipe(args)
+    """Train a VAE, fit its class priors, refine its decoder and write the checkpoint. The defaults make the weights
+    that ship. The state of the run is kept in a file beside --out: if the run is stopped, the same command goes on
+    from there."""
+    from mnist_vae.data import MAX_SEED, whole_number
+    recipe, state_path = _recipe(args), _state_path(args.out)
     whole_number(args.seed, '--seed', 0, MAX_SEED)
-    if not args.out.resolve().parent.is_dir(): raise ValueError(f'--out: there is no folder {args.out.resolve().parent}')
-    if args.out.is_dir(): raise ValueError(f'--out: {args.out} is a folder, name a file')
     _check_device(args.device)
-    rank, company = _join(args)
-    if rank: torch.distributed.barrier()                             # the first process downloads what is missing
-    images, labels = load_mnist('train', args.data)
-    if company and not rank: torch.distributed.barrier()
-    fitted = fit(images, labels, recipe, args.seed, args.device, args.resume, progress=not args.quiet and rank == 0)
-    if company: torch.distributed.destroy_process_group()
-    if rank: return                                                  # the rest is for one
+    if _is_first():
+        for path in args.out, state_path: _check_room('--out', path, recipe.room())
+    try:
+        with _processes(args): _train(args, recipe, state_path)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f'the same command goes on from {state_path}' if state_path.exists() else
+                                'nothing was kept yet, the same command starts anew') from None
+
+def _train(args: argparse.Namespace, recipe, state_path: Path) -> None:
+    from mnist_vae.recipe import fit, open_fit_state
+    from mnist_vae.training import evaluate
+    data, test_data = _load_mnist(args)
+    if args.restart and _is_first(): state_path.unlink(missing_ok=True)
+    state = open_fit_state(state_path, *data, recipe, args.seed, args.device)
+    if state.place and _is_first(): print(f'{state_path}: going on after {state.place}', flush=True)
+    fitted = fit(*data, recipe, args.seed, args.device, state, progress=not args.quiet and _is_first())
+    if fitted is None: return                                        # the rest is for the first process
     fitted.config['recipe'] = args.recipe
-    test = evaluate(fitted.model, *load_mnist('test', args.data), seed=args.seed)
+    test = evaluate(fitted.model, *test_data, seed=args.seed)
     fitted.save(args.out, test=test)
-    print('test images: −ELBO {loss:.1f} = BCE {bce:.1f} + KL {kl:.1f} nats an image'.format(**test))
-    print(f'{args.out}: {args.out.stat().st_size / 1e6:.1f} MB;', ', '.join(f'{stage} {s:.0f} s' for stage, s in fitted.seconds.items()))
+    state_path.unlink(missing_ok=True)
+    print('test images: −ELBO {loss:.1f} = BCE {bce:.1f} + KL {kl:.1f} nats per image'.format(**test))
+    seconds = ', '.join(f'{stage} {s:.0f} s' for stage, s in fitted.seconds.items())
+    print(f'{args.out}: {args.out.stat().st_size / 1e6:.1f} MB; {seconds}')
 
 # %% ../nbs/20_cli.ipynb #measure
+def _print_card(card: dict) -> None:
+    from mnist_vae.metrics import print_card
+    print_card(card['rows'])
+    for name, row in card['rows'].items():
+        if 'cas_se' in row: print(f"CAS, {name}: {row['cas']:.2%} ± {row['cas_se']:.2%}")
+    elbo = card['elbo']['loss']
+    print(f"the judge reads {card['judge']:.2%} of the real test images; −ELBO {elbo:.1f} nats per image")
+    for name, (nats, error) in card['nll'].items():
+        print(f'−log p(x|y), {name}: {nats:.1f} ± {error:.1f} nats per image')
+
+def _write_card(path: Path, card: dict) -> None:
+    "Add the card to the checkpoint; nothing else in it changes."
+    from mnist_vae.checkpoint import load_checkpoint, save_checkpoint
+    model, checkpoint = load_checkpoint(path)
+    save_checkpoint(path, model, checkpoint['prior'], checkpoint['config'], checkpoint['metrics'] | dict(quality=card),
+                    checkpoint['provenance'])
+    print(f"{path}: metrics['quality'] is written", flush=True)
+
 def measure_command(args: argparse.Namespace) -> None:
     "Measure the quality of checkpoints on fresh samples, print their cards, and write them into the checkpoints."
-    from mnist_vae.checkpoint import load_checkpoint, save_checkpoint
     from mnist_vae.classifier import train_judges
-    from mnist_vae.data import load_mnist
     from mnist_vae.generator import DigitGenerator
-    from mnist_vae.metrics import measure, plot_card, print_card
-    for path in args.paths: DigitGenerator.load(path)                # nothing is measured that cannot be used
+    from mnist_vae.metrics import measure, plot_card
+    for path in args.paths:
+        DigitGenerator.load(path)                                    # nothing is measured that cannot be used
+        if not args.quick: _check_room('PATH', path, 2 * path.stat().st_size)
     if args.picture and len(args.paths) > 1: raise ValueError('--picture: name one checkpoint only')
-    if args.picture and not args.picture.resolve().parent.is_dir():
-        raise ValueError(f'--picture: there is no folder {args.picture.resolve().parent}')
+    if args.picture: _check_room('--picture', args.picture, 10**6)
     _check_device(args.device)
-    data, test = load_mnist('train', args.data), load_mnist('test', args.data)
+    data, test = _load_mnist(args)
     where, epochs = dict(device=args.device, progress=not args.quiet), dict(epochs=1) if args.quick else {}
+    sizes = dict(n_cas=2000, n_nll=10) if args.quick else {}
     judges = train_judges(*data, n=1 if args.quick else 3, **epochs, **where)
     for path in args.paths:
-        card = measure(path, data, test, judges=judges, **epochs, **(dict(n_cas=2000, n_nll=10) if args.quick else {}), **where)
-        print_card(card['rows'])
-        for name, row in card['rows'].items():
-            if 'cas_se' in row: print(f"CAS, {name}: {row['cas']:.2%} ± {row['cas_se']:.2%}")
-        print(f"the judge reads {card['judge']:.2%} of the real test images; −ELBO {card['elbo']['loss']:.1f} nats an image")
-        for name, (nats, error) in card['nll'].items(): print(f'−log p(x|y), {name}: {nats:.1f} ± {error:.1f} nats an image')
+        card = measure(path, data, test, judges=judges, **epochs, **sizes, **where)
+        _print_card(card)
         if args.picture: plot_card(card['rows']).savefig(args.picture, dpi=200)
-        if args.quick: continue
-        model, checkpoint = load_checkpoint(path)
-        save_checkpoint(path, model, checkpoint['prior'], checkpoint['config'], checkpoint['metrics'] | dict(quality=card), checkpoint['provenance'])
-        print(f"{path}: metrics['quality'] is written", flush=True)
+        if not args.quick: _write_card(path, card)
 
 # %% ../nbs/20_cli.ipynb #main
+def _add_train(commands) -> None:
+    train = commands.add_parser('train', help='train from scratch and write a checkpoint',
+                                description=train_command.__doc__)
+    add, of_recipe = train.add_argument, '(default: that of the recipe)'
+    add('--out', type=Path, default=Path('mnist_vae.pth'), help='file to write (default: %(default)s)')
+    add('--data', help='folder with MNIST (default: $MNIST_VAE_DATA, else a cache folder)')
+    add('--recipe', choices=('plain', 'sharp'), default='sharp',
+        help='hyperparameters of every stage (default: %(default)s)')
+    add('--epochs', type=int, help='passes over the training images (default: those of the recipe, 50)')
+    add('--components', type=int, dest='n_components', help=f'Gaussians per digit in the class priors {of_recipe}')
+    add('--draws', type=int, help=f'latents per image for the fit of the priors {of_recipe}')
+    add('--leave-out', type=float, help=f'share of the prior, the least dense, not to sample from {of_recipe}')
+    add('--refine-epochs', type=int, help='passes of refinement of the decoder (default: those of the recipe)')
+    add('--refine-leave-out', type=float, help=f'as --leave-out, while the decoder is refined {of_recipe}')
+    add('--restart', action='store_true', help='begin anew, even if there is the state of a run that was stopped')
+    add('--seed', type=int, default=0, help='of weights, order and noise (default: %(default)s)')
+    add('--device', help='cpu, cuda, … (default: the GPU if there is one)')
+    add('--quiet', action='store_true', help='no progress bars')
+    train.set_defaults(command=train_command)
+
+def _add_measure(commands) -> None:
+    measure = commands.add_parser('measure', help='measure the quality of checkpoints',
+                                  description=measure_command.__doc__)
+    add = measure.add_argument
+    add('paths', type=Path, nargs='+', metavar='PATH', help='checkpoint; its card is written into it')
+    add('--picture', type=Path, help='file for a picture of the card, PNG or SVG')
+    add('--quick', action='store_true', help='a rough card from short training of the judges, which is not written')
+    add('--data', help='folder with MNIST (default: $MNIST_VAE_DATA, else a cache folder)')
+    add('--device', help='cpu, cuda, … (default: the GPU if there is one)')
+    add('--quiet', action='store_true', help='no progress bars')
+    measure.set_defaults(command=measure_command)
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser('mnist-vae', description='MNIST digits on request.')
     commands = parser.add_subparsers(required=True, metavar='COMMAND')
-    train = commands.add_parser('train', help='train from scratch and write a checkpoint', description=train_command.__doc__)
-    train.add_argument('--out', type=Path, default=Path('mnist_vae.pth'), help='file to write (default: %(default)s)')
-    train.add_argument('--data', help='folder with MNIST (default: $MNIST_VAE_DATA, else a cache folder)')
-    train.add_argument('--recipe', choices=('plain', 'sharp'), default='sharp', help='hyperparameters of every step (default: %(default)s)')
-    train.add_argument('--epochs', type=int, help='passes over the training images (default: those of the recipe, 50)')
-    train.add_argument('--components', type=int, dest='n_components', help='Gaussians of each class prior (default: that of the recipe)')
-    train.add_argument('--draws', type=int, help='latents drawn from the posterior of each image for the fit (default: that of the recipe)')
-    train.add_argument('--leave-out', type=float, help='share of the prior, the least dense, not to sample from (default: that of the recipe)')
-    train.add_argument('--refine-epochs', type=int, help='passes of refinement of the decoder (default: those of the recipe)')
-    train.add_argument('--refine-leave-out', type=float, help='as --leave-out, while the decoder is refined (default: that of the recipe)')
-    train.add_argument('--resume', type=Path, help='file that keeps the state of the training of the networks, to go on from if it is cut off')
-    train.add_argument('--seed', type=int, default=0, help='of weights, order and noise (default: %(default)s)')
-    train.add_argument('--device', help='cpu, cuda, … (default: the GPU if there is one)')
-    train.add_argument('--quiet', action='store_true', help='no progress bars')
-    train.set_defaults(command=train_command)
-    measure = commands.add_parser('measure', help='measure the quality of checkpoints', description=measure_command.__doc__)
-    measure.add_argument('paths', type=Path, nargs='+', metavar='PATH', help='checkpoint; its card is written into it')
-    measure.add_argument('--picture', type=Path, help='file for a picture of the card, PNG or SVG')
-    measure.add_argument('--quick', action='store_true', help='a rough card from short training of the judges, which is not written')
-    measure.add_argument('--data', help='folder with MNIST (default: $MNIST_VAE_DATA, else a cache folder)')
-    measure.add_argument('--device', help='cpu, cuda, … (default: the GPU if there is one)')
-    measure.add_argument('--quiet', action='store_true', help='no progress bars')
-    measure.set_defaults(command=measure_command)
+    _add_train(commands)
+    _add_measure(commands)
     return parser
 
+def _fail(message: Exception | str) -> int:
+    print(f'mnist-vae: {message}', file=sys.stderr)
+    return 1
+
 def main(argv: list[str] | None = None) -> int:
-    "The command `mnist-vae`; returns the exit status, 1 when the user can mend something."
+    "The command `mnist-vae`; returns the exit status: 1 when the user can mend something, 130 when they stopped it."
     args = _parser().parse_args(argv)
     try: args.command(args)
-    except ModuleNotFoundError as e:
-        print(f"mnist-vae: this command needs {e.name}: pip install 'mnist-vae[train]'", file=sys.stderr)
-        return 1
-    except (ValueError, OSError, RuntimeError, FloatingPointError) as e:
-        print(f'mnist-vae: {e}', file=sys.stderr)
-        return 1
+    except ModuleNotFoundError as e: return _fail(f"this command needs {e.name}: pip install 'mnist-vae[train]'")
+    except (OSError, ValueError, RuntimeError, FloatingPointError) as e: return _fail(e)
+    except KeyboardInterrupt as e:
+        if _is_first(): _fail(f'stopped: {e}' if str(e) else 'stopped')
+        return 130
     return 0

@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['MAX_SEED', 'MAX_BYTES', 'data_root', 'read_idx', 'load_mnist', 'check_images', 'check_labels', 'whole_number',
-           'sha256', 'plain', 'content_hash', 'read_safely', 'check_target', 'save_atomically']
+           'real_number', 'sha256', 'plain', 'content_hash', 'read_safely', 'check_target', 'save_atomically',
+           'check_room']
 
 # %% ../nbs/01_data.ipynb #imports
-import glob, gzip, hashlib, http.client, io, json, math, operator, os, pickletools, queue, shutil, ssl, stat, struct
-import tempfile, threading, uuid, zlib
+import errno, glob, gzip, hashlib, http.client, io, json, math, numbers, operator, os, pickletools, queue, shutil, ssl
+import stat, struct, tempfile, threading, uuid, zlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -288,6 +289,18 @@ def whole_number(value, name: str, low: int, high: int | None = None) -> int:
     if number is None or number < low or (high is not None and number > high):
         span = f'from {low} to {high}' if high is not None else f'from {low} upwards'
         raise ValueError(f'{name} must be a whole number {span}, not {_brief(value)}')
+    return number
+
+# %% ../nbs/01_data.ipynb #real-number
+def real_number(value, name: str, low: float = 0., below: float = math.inf, above: bool = False) -> float:
+    "`value`, of any real type, as a float from `low`, or `above` it, to `below`; else ValueError, naming `name`."
+    is_tensor = isinstance(value, torch.Tensor) and not value.ndim and value.is_floating_point()
+    is_real = is_tensor or (isinstance(value, numbers.Real) and not isinstance(value, bool))
+    number = float(value) if is_real else math.nan
+    if not low <= number < below or (above and number == low):
+        span = f'above {low:g}' if above else f'{low:g} or more'
+        if below < math.inf: span += f' and below {below:g}'
+        raise ValueError(f'{name} must be a finite number, {span}, not {value!r}')
     return number
 
 # %% ../nbs/01_data.ipynb #files
@@ -627,3 +640,20 @@ def save_atomically(content: dict, path: str | os.PathLike, max_bytes: int = MAX
         _replace(path, packed)
     except OSError as e:
         raise type(e)(f'{path} could not be written, and stays as it was: {e.strerror or e}') from e
+
+# %% ../nbs/01_data.ipynb #room
+def check_room(path: str | os.PathLike, room: int) -> Path:
+    "As `check_target`, and by trying it: a file of `room` bytes is made beside `path`, and removed."
+    path = check_target(path)
+    part = path.with_name(f'.{path.name}.{uuid.uuid4().hex}.part')
+    try:
+        _remove_abandoned(path)
+        with open(part, 'xb') as file:
+            _lock(file)
+            if shutil.disk_usage(path.parent).free < room: raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            if hasattr(os, 'posix_fallocate'): os.posix_fallocate(file.fileno(), 0, room)    # counts quotas, too
+    except OSError as e:
+        raise type(e)(f'{path} cannot be written: {e.strerror or e} ({math.ceil(room / 1e6)} MB are needed)') from e
+    finally:
+        with suppress(OSError): part.unlink()
+    return path

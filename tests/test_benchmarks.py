@@ -38,19 +38,22 @@ def test_frontier_asks_for_the_lines_of_its_figure(tmp_path, monkeypatch):
     import torch
     monkeypatch.syspath_prepend(FOLDER)
     import frontier
-    asked = []
+    asked, trained = [], []
 
-    def fit(images, labels, recipe, resume, **options):
-        asked.append((resume, recipe.for_training()))
+    def train(images, labels, progress, **hyper):
+        trained.append(hyper)
+        return len(trained) - 1
+
+    def fit(images, labels, recipe, networks, **options):
+        asked.append((networks, recipe.for_training()))
         return SimpleNamespace(model=recipe, prior=SimpleNamespace(truncated=lambda share: share))
     data = torch.zeros(20, 28, 28, dtype=torch.uint8), torch.arange(20) % 10
-    for name, stand_in in dict(fit=fit, load_mnist=lambda split='train': data, train_judge=lambda *args, **options: None, quality=lambda *args: {},
+    for name, stand_in in dict(fit=fit, train=train, load_mnist=lambda split='train': data, train_judge=lambda *args, **options: None, quality=lambda *args: {},
                                DigitGenerator=lambda model, prior: SimpleNamespace(sample=lambda labels, seed: None)).items():
         monkeypatch.setattr(frontier, name, stand_in)
     frontier.main(tmp_path / 'frontier.json', (.05, .1, .2), 12, 5)
     made, kept = (json.loads(path.read_text()) for path in (tmp_path / 'frontier.json', FOLDER / 'frontier.json'))
     settings = {'name', 'leave_out', 'kl_weight', 'n_components', 'reader_weight', 'refine_epochs'}
     assert made == [{name: value for name, value in point.items() if name in settings} for point in kept]
-    networks = {resume: hyper for resume, hyper in asked}
-    assert len(networks) == 3 and all(networks[resume] == hyper for resume, hyper in asked)
-    assert sorted(hyper['kl_weight'] for hyper in networks.values()) == [.05, .1, .2] and {hyper['epochs'] for hyper in networks.values()} == {12}
+    assert all(trained[networks] == hyper for networks, hyper in asked)
+    assert sorted(hyper['kl_weight'] for hyper in trained) == [.05, .1, .2] and {hyper['epochs'] for hyper in trained} == {12}
