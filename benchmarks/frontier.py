@@ -58,7 +58,8 @@ if __name__ == '__main__':
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--out', type=Path, default=Path(__file__).with_suffix('.json'))
     parser.add_argument('--kl-weights', type=float, nargs='+', default=(.05, .1, .2))
-    parser.add_argument('--epochs', type=int, default=12, help='of the networks, where what ships has 50 (default: %(default)s)')
+    parser.add_argument('--epochs', type=int, default=12,
+                        help='of the networks, where what ships has 50 (default: %(default)s)')
     parser.add_argument('--judge-epochs', type=int, default=5, help='(default: %(default)s)')
     args = parser.parse_args()
     main(args.out, tuple(args.kl_weights), args.epochs, args.judge_epochs)

@@ -49,9 +49,12 @@ _process_settings = _ProcessSettings()
 def _normal_subnormals():
     "For a thread that flushes subnormal numbers: without that. Its helper threads inherited it: do without them."
     n_threads = torch.get_num_threads()
-    torch.set_flush_denormal(False); torch.set_num_threads(1)
+    torch.set_flush_denormal(False)
+    torch.set_num_threads(1)
     try: yield
-    finally: torch.set_flush_denormal(True); torch.set_num_threads(n_threads)
+    finally:
+        torch.set_num_threads(n_threads)
+        torch.set_flush_denormal(True)
 
 @contextmanager
 def neutral():
@@ -67,7 +70,8 @@ def neutral():
         for device in 'cpu', 'cuda':
             if torch.is_autocast_enabled(device): stack.enter_context(torch.autocast(device, enabled=False))
         if _SMALLEST == 0.: stack.enter_context(_normal_subnormals())
-        _process_settings.enter(); stack.callback(_process_settings.leave)
+        _process_settings.enter()
+        stack.callback(_process_settings.leave)
         yield
 
 # %% ../nbs/02_model.ipynb #encoder

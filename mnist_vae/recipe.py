@@ -121,7 +121,8 @@ def open_fit_state(path: str | os.PathLike, images: Tensor, labels: Tensor, reci
 
 def _check_data(images: Tensor, labels: Tensor, recipe: Recipe) -> None:
     "ValueError if a later stage would stop for want of images."
-    check_images(images); check_labels(labels, len(images))
+    check_images(images)
+    check_labels(labels, len(images))
     check_enough(labels, recipe.n_components, LATENT_DIM, recipe.draws)
     if recipe.refine_epochs and len(images) < BATCH_SIZE:
         raise ValueError(f'refining needs at least {BATCH_SIZE} images, got {len(images)}')
@@ -143,10 +144,10 @@ def fit(images: Tensor, labels: Tensor, recipe: Recipe | str = 'sharp', seed: in
     `images` uint8 (N, 28, 28) and `labels` int64 (N,), as `load_mnist` gives them. `resume` names a file that keeps
     the state of every stage after each of its epochs; if it is there, the run goes on from it, to the same bits.
     `networks`, as `train` returns them, are not trained again; they are left as they are.
-    The same seed gives the same weights on the same machine with the same number of threads. Where `torch.distributed` is initialised, all
-    processes must call it, and the first alone goes on after the networks: the others get None.
-    ValueError for other input, and for a state that is damaged or of other settings, data or versions; OSError if the state cannot be
-    written: that of the epoch before stays.
+    The same seed gives the same weights on the same machine with the same number of threads. Where `torch.distributed`
+    is initialised, all processes must call it, and the first alone goes on after the networks: the others get None.
+    ValueError for other input, and for a state that is damaged or of other settings, data or versions; OSError if the
+    state cannot be written: that of the epoch before stays.
     """
     import sklearn  # the priors need it: better missed now than after the training
     name, recipe = _named(recipe)

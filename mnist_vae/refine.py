@@ -180,7 +180,8 @@ class _Refinement:
         self.opt.zero_grad()
         sum(self.weights[name] * term for name, term in terms.items()).backward()
         self.opt.step()
-        self.schedule.step(); self.critic_schedule.step()
+        self.schedule.step()
+        self.critic_schedule.step()
         self.n_steps += 1
         with torch.no_grad():
             for average, value in zip(self.average.parameters(), self.decoder.parameters()):
@@ -209,7 +210,8 @@ def refine(model: VAE, prior: ClassPrior, images: Tensor, labels: Tensor, epochs
     GANs converge faster".
     """
     from tqdm.auto import tqdm
-    check_images(images); check_labels(labels, len(images))
+    check_images(images)
+    check_labels(labels, len(images))
     epochs, seed = whole_number(epochs, 'epochs', 1), whole_number(seed, 'seed', 0, MAX_SEED)
     lr, critic_lr = real_number(lr, 'lr', above=True), real_number(critic_lr, 'critic_lr', above=True)
     ema = real_number(ema, 'ema', below=1)

@@ -1,6 +1,6 @@
 """A run of `fit` that is killed again and again: `python killed_run.py FOLDER SEED`. Started by test_resume.py.
 
-The parent only imports and forks: each child starts where nothing was computed yet, without the seconds that imports take.
+The parent only imports and forks: each child starts where nothing was computed yet, and spares the imports.
 """
 import json
 import os
@@ -12,7 +12,6 @@ import traceback
 from dataclasses import asdict
 from pathlib import Path
 
-import sklearn.mixture
 import torch
 import tqdm.auto  # noqa: F401
 
@@ -26,16 +25,16 @@ RECIPE = Recipe(epochs=2, batch_size=100, kl_weight=.1, cosine=True, ema=.9, dra
 
 def result(made) -> dict:
     "All of a run that must not depend on its interruptions."
-    plain = [{name: value for name, value in row.items() if name != 'seconds'} for row in made.history]
-    return dict(model=made.model.state_dict(), prior=asdict(made.prior), history=plain, refine_history=made.refine_history)
+    history = [{name: value for name, value in row.items() if name != 'seconds'} for row in made.history]
+    return dict(model=made.model.state_dict(), prior=asdict(made.prior), history=history, refined=made.refine_history)
 
 
 def child(folder: Path, out: Path, state: Path, pipe: int, dies_at: int | None) -> None:
-    "A run. It writes a byte to `pipe` after each state it has kept, and dies while it writes the one of number `dies_at`."
+    "A run. It writes a byte to `pipe` for each state it has kept, and dies while it writes number `dies_at`."
     places = []
 
     def save_and_tell(kept, path):
-        if len(places) == dies_at: os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)   # the temporary file is there
+        if len(places) == dies_at: os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # half way
         save_state(kept, path)
         places.append(kept['place'])
         os.write(pipe, b'.')
@@ -90,7 +89,9 @@ def main(folder: Path, seed: int, least: int = 20) -> None:
         pid, pipe = start(folder, folder / f'killed{runs}.pt', state, n if in_write else None)
         before, seen = places.index(place(state)), bytes_before(pipe, n, None)
         if in_write: bytes_before(pipe, None, None)                  # until it kills itself
-        else: seen += bytes_before(pipe, None, rng.uniform(0, .15)); os.kill(pid, signal.SIGKILL)
+        else:
+            seen += bytes_before(pipe, None, rng.uniform(0, .15))
+            os.kill(pid, signal.SIGKILL)
         if finish(pid, pipe) == 0:
             runs += 1
             state.unlink()
