@@ -14,11 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from .classifier import Classifier, as_float, train_classifier
+from .classifier import Classifier, as_float, load_optimizer_state, optimizer_state, train_classifier
 from .data import MAX_SEED, check_images, check_labels, real_number, whole_number
 from .model import N_CLASSES, VAE, neutral, one_hot, posterior
 from .prior import ClassPrior
-from .training import ema_update, load_optimizer_state, optimizer_state, pick_device
+from .training import ema_update, pick_device
 
 # %% ../nbs/08_refine.ipynb #critic
 class _Critic(nn.Module):
