@@ -119,7 +119,7 @@ def _write_card(path: Path, card: dict) -> None:
     from mnist_vae.checkpoint import load_checkpoint, save_checkpoint
     model, checkpoint = load_checkpoint(path)
     save_checkpoint(path, model, checkpoint['prior'], checkpoint['config'], checkpoint['metrics'] | dict(quality=card),
-                    checkpoint['provenance'])
+                    checkpoint['provenance'], checkpoint['reader'])
     print(f"{path}: metrics['quality'] is written", flush=True)
 
 def measure_command(args: argparse.Namespace) -> None:

@@ -334,7 +334,7 @@ def _plain_scalar(value, name: str):
     if isinstance(value, (date, clock_time)): return value.isoformat()
     if isinstance(value, (torch.dtype, torch.device)): return str(value).removeprefix('torch.')
     if isinstance(value, np.dtype): return value.name
-    kind = 'an int beyond 64 bits' if isinstance(value, int) else f'a {type(value).__name__}'
+    kind = 'an int beyond 64 bits' if isinstance(value, int) else f'of type {type(value).__name__}'
     raise ValueError(f'{name} is {kind}: use numbers, texts, and lists or dictionaries of them')
 
 def _as_array(t: torch.Tensor, name: str) -> np.ndarray: return _owned(t, name).numpy()
@@ -543,7 +543,7 @@ def _parse(content: bytes) -> dict:
     order = {b'little': '<', b'big': '>'}[bytes(records.get(f'{folder}byteorder', b'little'))]
     tensors = {name.removeprefix(f'{folder}data/'): record for name, record in records.items()}
     made = plain(_Unpickler(tensors, order).read(bytes(records[pickled])), 'its content', on_tensor=lambda t, name: t)
-    if not isinstance(made, dict): raise ValueError(f'it holds a {type(made).__name__}, not a dictionary')
+    if not isinstance(made, dict): raise ValueError(f'it holds {type(made).__name__}, not a dictionary')
     if 'sha256' in made and made['sha256'] != content_hash(made):
         raise ValueError('its hash is not that of its content')
     return made
@@ -565,7 +565,7 @@ def read_safely(path: str | os.PathLike, max_bytes: int = MAX_BYTES) -> dict:
     """
     path = Path(path)
     try: return _parse(_content(path, max_bytes))
-    except FileNotFoundError: raise
+    except (FileNotFoundError, MemoryError): raise
     except OSError as e: raise ValueError(f'{path} cannot be read: {e.strerror or e}') from e
     except Exception as e:  # a damaged file fails in many ways: no such key, no such instruction
         fault = str(e) if type(e) is ValueError else 'it does not have the structure of one'

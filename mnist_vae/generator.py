@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import mnist_vae
-from .checkpoint import CheckpointError, load_checkpoint
+from .checkpoint import load_checkpoint
 from .data import MAX_SEED, whole_number
 from .explore import REACH, Atlas, Styles
 from .model import N_CLASSES, VAE, one_hot
@@ -106,14 +106,8 @@ class DigitGenerator:
 
         Raises FileNotFoundError if there is no such file, and CheckpointError if it cannot be used.
         """
-        path = Path(path) if path is not None else default_weights()
-        model, checkpoint = load_checkpoint(path)
-        try:
-            prior = ClassPrior(**checkpoint['prior'])
-            if prior.means.shape[2] != model.latent_dim: raise ValueError('of another number of latents')
-        except (TypeError, ValueError) as e:
-            raise CheckpointError(f'{path} holds no class prior that fits ({e}): make it again with `mnist-vae train`') from e
-        return cls(model, prior)
+        model, checkpoint = load_checkpoint(path if path is not None else default_weights())
+        return cls(model, ClassPrior(**checkpoint['prior']))
 
     def generate(self, digit: int, n: int = 5, seed: int | None = None, temperature: float = 1.) -> Tensor:
         "`n` variations of `digit`: float32 (n, 28, 28) in [0, 1], ink is 1. `temperature` as in `sample`. ValueError for other input; n ≤ 100,000."

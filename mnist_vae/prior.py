@@ -14,23 +14,47 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .data import MAX_SEED, check_labels, whole_number
+from .data import MAX_SEED, _describe, _is_dense, check_labels, whole_number
 from .model import N_CLASSES, VAE, neutral, one_hot
 
 # %% ../nbs/07_prior.ipynb #sample-standard-normal
 @torch.no_grad()
 def sample_standard_normal(model: VAE, labels: Tensor, seed: int = 0) -> Tensor:
     "The textbook's samples, float32 (N, 28, 28): z from N(0, I), whatever the label."
-    generator, device = torch.Generator().manual_seed(seed), next(model.parameters()).device
-    draw = lambda y: model.decode(torch.randn(len(y), model.latent_dim, generator=generator).to(device), y.to(device)).cpu()
-    return torch.cat([draw(y) for y in labels.split(10_000)]).view(-1, 28, 28)
+    generator, device, images = torch.Generator().manual_seed(seed), next(model.parameters()).device, []
+    for y in labels.split(10_000):
+        z = torch.randn(len(y), model.latent_dim, generator=generator, device='cpu')
+        images.append(model.decode(z.to(device), y.to(device)).cpu())
+    return torch.cat(images).view(-1, 28, 28)
+
+# %% ../nbs/07_prior.ipynb #check-prior
+def _fault(weights: Tensor, means: Tensor, scale_tril: Tensor, threshold: Tensor) -> str | None:
+    "What keeps these tensors from being the parameters of ten mixtures; None if nothing does."
+    tensors = dict(weights=weights, means=means, scale_tril=scale_tril, threshold=threshold)
+    for name, t in tensors.items():
+        if not _is_dense(t) or t.dtype not in (torch.float32, torch.float64):
+            return f'{name} must be a dense tensor of float32 or float64; got {_describe(t)}'
+    K, D = means.shape[1:] if means.dim() == 3 else (0, 0)
+    expected = (N_CLASSES, K), (N_CLASSES, K, D), (N_CLASSES, K, D, D), (N_CLASSES,)
+    if not K * D or tuple(tuple(t.shape) for t in tensors.values()) != expected:
+        return 'the shapes are not (10, K), (10, K, D), (10, K, D, D) and (10,)'
+    for name in ('weights', 'means', 'scale_tril'):
+        if not all(math.isfinite(end) for end in tensors[name].aminmax()):  # NaN is passed on
+            return f'{name} must not hold NaN or infinity'
+    if threshold.isnan().any() or threshold.max() == torch.inf: return 'threshold must be −∞ or a number'
+    if weights.min() < 0: return 'weights must not be negative'
+    if (weights.double().sum(1) - 1).abs().max() > 1e-5: return 'each row of weights must sum to 1'
+    i, j = torch.triu_indices(D, D, 1, device=scale_tril.device)
+    if scale_tril[..., i, j].any(): return 'scale_tril must be lower triangular'
+    if scale_tril.diagonal(dim1=2, dim2=3).min() <= 0: return 'scale_tril must have a positive diagonal'
+    return None
 
 # %% ../nbs/07_prior.ipynb #class-prior
-TRIES = 4  # draws an image; where 40% of the mass is left out, all four miss for one image in 39
+TRIES = 4  # draws per image; where 40% of the mass is left out, all four miss for one image in 39
 
 def to_normal(u: Tensor) -> Tensor:
-    "Standard normal numbers from uniform ones in [0, 1), one from one, so that a stream of them is as stable as the uniform one."
-    return torch.special.ndtri(u.clamp(min=2**-54))                  # ndtri(0) is −∞
+    "Standard normal numbers from as many uniform ones in [0, 1), each from its own: a stream of them is as stable."
+    return torch.special.ndtri(u.clamp(min=2**-54))  # ndtri(0) is −∞
 
 @dataclass(frozen=True)
 class ClassPrior:
@@ -38,6 +62,7 @@ class ClassPrior:
 
     `weights` (10, K) sum to 1 in each row, `means` (10, K, D), `scale_tril` (10, K, D, D) are Cholesky factors of the
     covariances. Samples keep to the region where log p(z|y) is at least `threshold` (10,), in nats.
+    Raises ValueError for tensors that cannot be these parameters: a checkpoint may hold anything.
     Source: Ghosh et al. 2020, "From variational to deterministic autoencoders", section 4.
     """
     weights: Tensor
@@ -46,12 +71,7 @@ class ClassPrior:
     threshold: Tensor
 
     def __post_init__(self):
-        "ValueError unless the four tensors fit together and hold no NaN: a checkpoint may hold anything."
-        if not all(isinstance(t, Tensor) for t in vars(self).values()): raise ValueError('a prior is made of tensors')
-        n, (k, d) = N_CLASSES, self.means.shape[1:] if self.means.dim() == 3 else (-1, -1)
-        if [t.shape for t in vars(self).values()] != [(n, k), (n, k, d), (n, k, d, d), (n,)]:
-            raise ValueError('the shapes are not (10, K), (10, K, D), (10, K, D, D) and (10,)')
-        if any(t.isnan().any() for t in vars(self).values()): raise ValueError('a prior must not hold NaN')
+        if fault := _fault(self.weights, self.means, self.scale_tril, self.threshold): raise ValueError(fault)
 
     def sample(self, labels: Tensor, generator: torch.Generator) -> Tensor:
         """Latents, float64 (N, D), for labels int64 (N,): always N·TRIES·(D + 1) numbers from the stream of `generator`.
@@ -59,27 +79,37 @@ class ClassPrior:
         Each is the first of `TRIES` draws whose density reaches the threshold, or the densest of them if none does.
         Double precision throughout, so that every computer rounds to the same picture.
         """
-        n, (K, D), threshold = len(labels), self.means.shape[1:], self.threshold.double()[labels]
-        u = torch.rand(n, TRIES, 1 + D, generator=generator, dtype=torch.float64)
-        means, log_peak, i_latent = self.means.double().flatten(0, 1), self._log_peak.flatten(), torch.arange(D)
-        z, best = means.new_empty(n, D), torch.full_like(threshold, -torch.inf)
-        missing = torch.arange(len(labels))                                              # those that still have no latent
+        n, D, threshold = len(labels), self.means.shape[2], self.threshold.double()[labels]
+        u = torch.rand(n, TRIES, 1 + D, generator=generator, dtype=torch.float64, device=generator.device)
+        z, best = u.new_empty(n, D), torch.full_like(threshold, -torch.inf)
+        missing = torch.arange(n, device=labels.device)  # those that still have no latent
         for i in range(TRIES):
-            y, v = labels[missing], u[missing, i]
-            k = torch.searchsorted(self._steps, y + v[:, 0], right=True)
-            k = torch.minimum(k, (y + 1) * K - 1)                                        # y + v may have been rounded up to the next digit
-            eps = to_normal(v[:, 1:])                                                    # (M, D)
-            # L·eps is a weighted sum of L's columns. An embedding bag adds them up where they lie: L[k] alone would be (M, D, D).
-            draw = means[k] + F.embedding_bag(k[:, None] * D + i_latent, self._columns, per_sample_weights=eps, mode='sum')    # (M, D)
+            draw, log_p = self._draw(labels[missing], u[missing, i], threshold[missing])
             if i == 0: z.copy_(draw)
-            # Its own Gaussian alone often shows that p(z|y), the sum over all of them, is large enough.
-            log_p = log_peak[k] - .5 * eps.square().sum(1)
-            if (doubt := log_p < threshold[missing]).any(): log_p[doubt] = self.log_prob(draw[doubt], y[doubt])
             better = log_p > best[missing]
             z[missing[better]], best[missing[better]] = draw[better], log_p[better]
             missing = missing[best[missing] < threshold[missing]]
             if not len(missing): break
         return z
+
+    def _draw(self, y: Tensor, u: Tensor, threshold: Tensor) -> tuple[Tensor, Tensor]:
+        """A latent for each of M labels `y` from uniform numbers (M, 1 + D): float64 (M, D); and log p(z|y), (M,).
+
+        Where a lower bound of log p(z|y) reaches the threshold, it is given instead.
+        """
+        K, D = self.means.shape[1:]
+        k = torch.searchsorted(self._steps, y + u[:, 0], right=True)
+        k = torch.minimum(k, (y + 1) * K - 1)  # y + u may have been rounded up to the next digit
+        eps = to_normal(u[:, 1:])              # (M, D)
+        # L·eps is a weighted sum of L's columns. An embedding bag adds them up where they lie; L[k] would be (M, D, D).
+        columns = k[:, None] * D + torch.arange(D, device=k.device)
+        draw = self.means.double().flatten(0, 1)[k]
+        draw = draw + F.embedding_bag(columns, self._columns, per_sample_weights=eps, mode='sum')  # (M, D)
+        # Its own Gaussian alone often shows that p(z|y), the sum over all of them, is large enough.
+        log_p = self._log_peak.flatten()[k] - .5 * eps.square().sum(1)
+        unclear = log_p < threshold
+        if unclear.any(): log_p[unclear] = self.log_prob(draw[unclear], y[unclear])
+        return draw, log_p
 
     def class_means(self) -> Tensor:
         "The mean of each digit's whole mixture, (10, D)."
@@ -87,9 +117,9 @@ class ClassPrior:
 
     def log_prob(self, z: Tensor, labels: Tensor) -> Tensor:
         "log p(z|y) in nats, (N,), of latents (N, D) with labels (N,)."
-        out, (i, j) = z.new_empty(len(z)), torch.tril_indices(z.shape[1], z.shape[1])
+        out, (i, j) = z.new_empty(len(z)), torch.tril_indices(z.shape[1], z.shape[1], device=z.device)
         for d in labels.unique().tolist():
-            for some in (labels == d).nonzero()[:, 0].split(4096):                       # 231 numbers for each of them: not too many at once
+            for some in (labels == d).nonzero()[:, 0].split(4096):  # 231 numbers for each: not too many at once
                 x = z[some].double()
                 x = torch.cat([x.new_ones(len(x), 1), x, x[:, i] * x[:, j]], 1)
                 out[some] = torch.logsumexp(x @ self._quadratic[d].to(z.device).T, 1).to(z)
@@ -99,10 +129,12 @@ class ClassPrior:
     def _steps(self) -> Tensor:
         "Where each digit's stretch of length 1 goes from one of its Gaussians to the next: float64 (10·K,), sorted."
         cdf = self.weights.double().cumsum(1)
-        return (cdf / cdf[:, -1:] + torch.arange(N_CLASSES)[:, None]).flatten()
+        return (cdf / cdf[:, -1:] + torch.arange(N_CLASSES, device=cdf.device)[:, None]).flatten()
 
     @cached_property
-    def _columns(self) -> Tensor: return self.scale_tril.double().mT.flatten(0, 2).contiguous()     # of all factors L, (10·K·D, D)
+    def _columns(self) -> Tensor:
+        "The columns of all factors L, float64 (10·K·D, D)."
+        return self.scale_tril.double().mT.flatten(0, 2).contiguous()
 
     @cached_property
     def _log_peak(self) -> Tensor:
@@ -112,21 +144,23 @@ class ClassPrior:
 
     @cached_property
     def _quadratic(self) -> Tensor:
-        """The logarithm of each weighted Gaussian as what it is, a quadratic function of z: float64 (10, K, 1 + D + D·(D + 1)/2).
+        """The coefficients of each weighted Gaussian's logarithm, a quadratic function of z: (10, K, 1 + D + D·(D + 1)/2).
 
-        Its coefficients belong to 1, to each z_i and to each product z_i·z_j with i ≥ j, so that all K are one matrix product.
+        They belong to 1, to each z_i and to each product z_i·z_j with i ≥ j, so that all K are one matrix product. float64.
         """
-        m, (i, j) = self.means.double(), torch.tril_indices(*self.scale_tril.shape[2:])
-        A = torch.cholesky_inverse(self.scale_tril.double().flatten(0, 1)).view(self.scale_tril.shape)   # the precision matrices
+        D, L, m = self.means.shape[2], self.scale_tril.double(), self.means.double()
+        i, j = torch.tril_indices(D, D, device=m.device)
+        A = torch.cholesky_inverse(L.flatten(0, 1)).view(L.shape)  # the precision matrices
         b = torch.einsum('ykij,ykj->yki', A, m)
-        return torch.cat([(self._log_peak - .5 * (b * m).sum(2))[..., None], b, -A[..., i, j] * torch.where(i == j, .5, 1.)], 2)
+        constant = self._log_peak - .5 * (b * m).sum(2)
+        return torch.cat([constant[..., None], b, A[..., i, j] * torch.where(i == j, -.5, -1.)], 2)
 
     def truncated(self, leave_out: float, seed: int = 0) -> 'ClassPrior':
-        "The same mixtures with the `threshold` that leaves out this share of their mass, in [0, 1): that of the lowest density."
+        "The same mixtures with the `threshold` that leaves out this share of their mass, in [0, 1), the least dense."
         if not 0 <= leave_out < 1: raise ValueError(f'leave_out must be a share from 0 to below 1, not {leave_out!r}')
         whole = replace(self, threshold=torch.full_like(self.threshold, -torch.inf))
         if not leave_out: return whole
-        labels = torch.arange(N_CLASSES).repeat_interleave(10_000)
+        labels = torch.arange(N_CLASSES, device='cpu').repeat_interleave(10_000)
         log_p = whole.log_prob(whole.sample(labels, torch.Generator().manual_seed(seed)), labels).view(N_CLASSES, -1)
         return replace(self, threshold=log_p.quantile(leave_out, dim=1).float())
 
@@ -146,8 +180,7 @@ def fit_prior(z: Tensor, labels: Tensor, n_components: int = 40, leave_out: floa
 
     `leave_out` is the share of each mixture's own mass, that of the lowest density, which samples will avoid. `resume`
     is an open `StateFile`, which keeps the mixtures after each digit.
-    Raises ValueError if a digit has fewer latents
-    than a mixture of `n_components` needs, n_components + D.
+    Raises ValueError if a digit has fewer latents than a mixture of `n_components` needs, n_components + D.
     """
     check_labels(labels, len(z))
     n_components, seed = whole_number(n_components, 'n_components', 1), whole_number(seed, 'seed', 0, MAX_SEED)
@@ -173,10 +206,14 @@ def fit_prior(z: Tensor, labels: Tensor, n_components: int = 40, leave_out: floa
 # %% ../nbs/07_prior.ipynb #log-joint
 @torch.no_grad()
 def log_joint(model: VAE, prior: ClassPrior, x: Tensor) -> Tensor:
-    "log p(x|z, y) + log p(z|y) at z = mu, for `x` (N, 784) in [0, 1] and each digit y: (N, 10) nats, on the CPU; p(x|z, y) is −BCE."
-    mu, out = model.encode(x)[0], []
+    """log p(x|z, y) + log p(z|y) at z = mu, for `x` (N, 784) in [0, 1] and each digit y: (N, 10) nats, on the CPU.
+
+    The first term is −BCE.
+    """
+    mu, columns = model.encode(x)[0], []
     for d in range(N_CLASSES):
-        y = torch.full((len(x),), d)
+        y = torch.full((len(x),), d, device='cpu')
         logits = model.decoder(mu, one_hot(y, mu.dtype).to(mu.device))
-        out.append(((x * logits) - F.softplus(logits)).sum(1).cpu() + prior.log_prob(mu.cpu(), y))
-    return torch.stack(out, 1)
+        log_likelihood = (x * logits - F.softplus(logits)).sum(1)
+        columns.append(log_likelihood.cpu() + prior.log_prob(mu.cpu(), y))
+    return torch.stack(columns, 1)
