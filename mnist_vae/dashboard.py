@@ -25,9 +25,11 @@ from .look import DARK, INTRODUCTION, LIGHT, NAMES, SITE, SOURCE, TITLE, css_var
 # %% ../nbs/19_dashboard.ipynb #picture
 COLUMNS = 5
 FRAMES = 24
-SCALE = 8                                                                      # of what is saved: 28 pixels are too small to use
+SCALE = 8         # a saved picture is this many times as large: 28 pixels are too few for most uses
 
-def _data(kind: str, data: bytes) -> str: return f'data:image/{kind};base64,{base64.b64encode(data).decode()}'
+def _data(kind: str, data: bytes) -> str:
+    "The bytes of an image file of a `kind`, such as 'png', as an address of their own."
+    return f'data:image/{kind};base64,{base64.b64encode(data).decode()}'
 
 def _img(page: Tensor, alt: str) -> str:
     "An image (H, W) as HTML, one pixel of the file for each of its own."
@@ -38,12 +40,13 @@ def _saved(page: Tensor) -> str:
     "An image (H, W) as a visitor saves it: `SCALE` times as large, black on white, as data."
     ink = PIL.Image.fromarray(to_bytes(1 - page).numpy())
     large = ink.resize((SCALE * ink.width, SCALE * ink.height), PIL.Image.Resampling.NEAREST)
-    large.save(out := io.BytesIO(), 'PNG', compress_level=1)                       # it is made at every step of a slider: fast, not small
+    large.save(out := io.BytesIO(), 'PNG', compress_level=1)        # fast, not small: a slider makes one at each step
     return _data('png', out.getvalue())
 
 def _note(call: str, name: str = '', data: str = '') -> str:
     "The line of Python `call`, and a link to save `data`, if there is any, as the file `name`."
-    return f'<p><code>{call}</code> ' + (f'<a download="{name}" href="{data}">Save as {name[-3:].upper()}</a></p>' if data else '</p>')
+    link = f'<a download="{name}" href="{data}">Save as {name[-3:].upper()}</a>' if data else ''
+    return f'<p><code>{call}</code> {link}</p>'
 
 # %% ../nbs/19_dashboard.ipynb #look
 DARK_PAGES = '[data-jp-theme-light=false] .mnist-dash, [theme=dark] .mnist-dash, .vscode-dark .mnist-dash'
@@ -60,8 +63,10 @@ def _style() -> str:
 
 # %% ../nbs/19_dashboard.ipynb #controls
 def _slider(name: str, value: float, low: float, high: float, step: float = 1):
-    kind, readout = (widgets.IntSlider, 'd') if step == 1 else (widgets.FloatSlider, '.2f' if step < .1 else '.1f')
-    return kind(value=value, min=low, max=high, step=step, description=name, readout_format=readout, continuous_update=True)
+    "A slider of whole numbers if `step` is 1, else of floats, that reports every step of a move."
+    settings = dict(value=value, min=low, max=high, step=step, description=name, continuous_update=True)
+    if step == 1: return widgets.IntSlider(**settings, readout_format='d')
+    return widgets.FloatSlider(**settings, readout_format='.2f' if step < .1 else '.1f')
 
 def _seed() -> tuple[widgets.BoundedIntText, widgets.Button]:
     "A field for a seed, and a button that puts another one there."
@@ -99,9 +104,11 @@ def _variations(gen: DigitGenerator) -> widgets.VBox:
         alt = f'Handwritten {NAMES[digit.value]}, variations: {n.value}, seed {seed.value}, temperature {t:g}'
         picture.value = _img(sheet(torch.cat([images, blank]), COLUMNS), alt)
         call = f'gen.generate({digit.value}, n={n.value}, seed={seed.value}, temperature={t:g})'
-        note.value = _note(call, f'digit-{digit.value}-seed-{seed.value}.png', _saved(sheet(images, min(n.value, COLUMNS))))
+        saved = _saved(sheet(images, min(n.value, COLUMNS)))
+        note.value = _note(call, f'digit-{digit.value}-seed-{seed.value}.png', saved)
     _draw_on_change(draw, digit, n, temperature, seed)
-    about = ('Temperature sets how far a digit may stray from the average one: at 0 all look alike, above 1 they become unusual.')
+    about = ('Temperature sets how far a digit may stray from the average one: '
+             'at 0 all look alike, above 1 they become unusual.')
     return _section('Variations of one digit', about, [picture, note], [digit, n, temperature, seed, _row(another)])
 
 # %% ../nbs/19_dashboard.ipynb #styles
@@ -128,47 +135,70 @@ def _styles(gen: DigitGenerator) -> widgets.VBox:
     return _section('All ten digits in one style', about, [picture, note], [*sliders, _row(average, another)])
 
 # %% ../nbs/19_dashboard.ipynb #morph
+class _Morph:
+    "Draws a morph between two digits, from the values of its controls."
+    def __init__(self, gen: DigitGenerator):
+        self.gen, self.frames = gen, None
+        self.start, self.end = _slider('From', 3, 0, 9), _slider('To', 8, 0, 9)
+        self.frame, (self.seed, self.another_seed) = _slider('Frame', 1, 1, FRAMES), _seed()
+        self.play = widgets.Play(value=1, min=1, max=FRAMES, interval=80)
+        self.make_gif = widgets.Button(description='Make a GIF')
+        self.picture, self.strip = _classed(widgets.HTML(), 'mnist-frame'), widgets.HTML()
+        self.note = _classed(widgets.HTML(), 'mnist-note')
+
+        widgets.jslink((self.play, 'value'), (self.frame, 'value'))
+        self.make_gif.on_click(lambda _: self.offer_gif())
+        _draw_on_change(self.draw, self.start, self.end, self.seed)
+        self.frame.observe(lambda _: self.draw_frame(), 'value')
+
+    @property
+    def file_name(self) -> str: return f'{self.start.value}-to-{self.end.value}-seed-{self.seed.value}'
+
+    @property
+    def call(self) -> str: return f'gen.morph({self.start.value}, {self.end.value}, n={FRAMES}, seed={self.seed.value})'
+
+    @property
+    def way(self) -> str: return f'from {NAMES[self.start.value]} to {NAMES[self.end.value]}'
+
+    def draw_frame(self) -> None:
+        alt = f'Frame {self.frame.value} of {FRAMES} on the way {self.way}'
+        self.picture.value = _img(self.frames[self.frame.value - 1], alt)
+
+    def draw(self) -> None:
+        "All frames: the one that is shown, and a strip of six."
+        self.frames = self.gen.morph(self.start.value, self.end.value, FRAMES, self.seed.value)
+        steps = sheet(self.frames[torch.linspace(0, FRAMES - 1, 6).long()], 3, gap=0)
+        self.strip.value = _img(steps, f'Six steps {self.way}, seed {self.seed.value}')
+        self.note.value = _note(self.call, f'{self.file_name}.png', _saved(steps))
+        self.draw_frame()
+
+    def offer_gif(self) -> None:
+        "Replace the link to the strip by one to an animation, there and back."
+        there_and_back = torch.cat([self.frames, self.frames.flip(0)])
+        data = _data('gif', gif(1 - there_and_back, SCALE))
+        self.note.value = _note(self.call, f'{self.file_name}.gif', data)
+
 def _morph(gen: DigitGenerator) -> widgets.VBox:
-    start, end, (seed, another) = _slider('From', 3, 0, 9), _slider('To', 8, 0, 9), _seed()
-    frame, play = _slider('Frame', 1, 1, FRAMES), widgets.Play(value=1, min=1, max=FRAMES, interval=80)
-    widgets.jslink((play, 'value'), (frame, 'value'))
-    picture, strip, note = _classed(widgets.HTML(), 'mnist-frame'), widgets.HTML(), _classed(widgets.HTML(), 'mnist-note')
-    movie, frames = widgets.Button(description='Make a GIF'), None
-
-    def name() -> str: return f'{start.value}-to-{end.value}-seed-{seed.value}'
-    def call() -> str: return f'gen.morph({start.value}, {end.value}, n={FRAMES}, seed={seed.value})'
-
-    def draw_frame():
-        way = f'from {NAMES[start.value]} to {NAMES[end.value]}'
-        picture.value = _img(frames[frame.value - 1], f'Frame {frame.value} of {FRAMES} on the way {way}')
-
-    def draw():
-        nonlocal frames
-        frames = gen.morph(start.value, end.value, FRAMES, seed.value)
-        steps = sheet(frames[torch.linspace(0, FRAMES - 1, 6).long()], 3, gap=0)
-        strip.value = _img(steps, f'Six steps from {NAMES[start.value]} to {NAMES[end.value]}, seed {seed.value}')
-        note.value = _note(call(), f'{name()}.png', _saved(steps))
-        draw_frame()
-
-    def make_movie(_):                                                             # there and back
-        there_and_back = torch.cat([frames, frames.flip(0)])
-        note.value = _note(call(), f'{name()}.gif', _data('gif', gif(1 - there_and_back, SCALE)))
-    movie.on_click(make_movie)
-    _draw_on_change(draw, start, end, seed)
-    frame.observe(lambda _: draw_frame(), 'value')
+    m = _Morph(gen)
     about = 'The handwriting stays the same. Halfway, the digit is neither the one nor the other.'
-    return _section('From one digit to another', about, [picture, strip, note], [start, end, seed, _row(another), frame, _row(play, movie)])
+    controls = [m.start, m.end, m.seed, _row(m.another_seed), m.frame, _row(m.play, m.make_gif)]
+    return _section('From one digit to another', about, [m.picture, m.strip, m.note], controls)
 
 # %% ../nbs/19_dashboard.ipynb #dashboard
 def dashboard(generator: DigitGenerator | None = None) -> widgets.VBox:
-    "The whole page as one widget, for the weights that ship or for those of `generator`. TypeError if that is no DigitGenerator."
+    """The whole page as one widget, for `generator` or, without it, the shipped model.
+
+    TypeError if `generator` is not a DigitGenerator.
+    """
     if generator is None: generator = DigitGenerator.load()
     if not isinstance(generator, DigitGenerator):
         raise TypeError(f'generator must be a DigitGenerator, not {type(generator).__name__}: see DigitGenerator.load')
     links = f'<a href="{SITE}/">How it works</a> · <a href="{SOURCE}">Source</a>'
-    title = widgets.HTML(f'<h1>{TITLE}</h1><p>{INTRODUCTION} Move a slider, by hand or with the arrow keys.</p><p>{links}</p>')
+    how = 'Move a slider, by hand or with the arrow keys.'
+    title = widgets.HTML(f'<h1>{TITLE}</h1><p>{INTRODUCTION} {how}</p><p>{links}</p>')
     look = widgets.HTML(_style(), layout=widgets.Layout(display='none'))
-    return _classed(widgets.VBox([look, title, _variations(generator), _styles(generator), _morph(generator)]), 'mnist-dash')
+    sections = [_variations(generator), _styles(generator), _morph(generator)]
+    return _classed(widgets.VBox([look, title, *sections]), 'mnist-dash')
 
 # %% ../nbs/19_dashboard.ipynb #serve
 def _page(package: Path) -> tuple[Path, Path]:
@@ -181,6 +211,9 @@ def serve(arguments: list[str] | None = None) -> None:
     import sys
     from voila.app import Voila
     notebook, settings = _page(Path(str(resources.files('mnist_vae'))))
-    if (templates := settings / 'share' / 'jupyter').exists():                     # in a clone, a change of the template counts at once
-        os.environ['JUPYTER_PATH'] = os.pathsep.join(filter(None, [str(templates), os.environ.get('JUPYTER_PATH')]))
-    Voila.launch_instance([str(notebook), f'--Voila.config_file_paths={settings}', *(sys.argv[1:] if arguments is None else arguments)])
+    templates = settings / 'share' / 'jupyter'
+    if templates.exists():         # in a clone: a change of the template counts at once
+        folders = [str(templates), os.environ.get('JUPYTER_PATH')]
+        os.environ['JUPYTER_PATH'] = os.pathsep.join(filter(None, folders))
+    if arguments is None: arguments = sys.argv[1:]
+    Voila.launch_instance([str(notebook), f'--Voila.config_file_paths={settings}', *arguments])

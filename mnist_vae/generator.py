@@ -29,9 +29,9 @@ MAX_IMAGES = 100_000  # of one `generate`: 314 MB; `sample` has no limit
 MAX_TEXT = 20         # digits of one `write`
 MAX_FRAMES = 1000     # of one `morph`
 MAX_TEMPERATURE = 1.5 # of `sample`; beyond, digits fall apart
-SLICE = 4096          # images worked on at a time, a multiple of ROWS
-ROWS = 8              # to a multiple of which a slice is filled up
-JITTER = .15          # of a class's spread, by which a hand varies when it writes a digit twice
+SLICE = 4096          # images decoded at a time, a multiple of ROWS
+ROWS = 8              # a slice is filled up to a multiple of these
+JITTER = .15          # how much a digit varies within one handwriting, as a share of its class's spread
 
 def _as_labels(labels) -> Tensor:
     "`labels` (a tensor, an array, a sequence of ints) as int64 (N,); ValueError unless all are digits from 0 to 9."
@@ -42,20 +42,27 @@ def _as_labels(labels) -> Tensor:
         raise ValueError('labels must be one row of whole numbers from 0 to 9, '
                          f'got {labels.dtype} of shape {tuple(labels.shape)}')
     labels = labels.long().cpu()
-    if len(bad := ((labels < 0) | (labels >= N_CLASSES)).nonzero()):
-        raise ValueError(f'labels must be whole numbers from 0 to 9, labels[{bad[0].item()}] is {labels[bad[0]].item()}')
+    wrong = ((labels < 0) | (labels >= N_CLASSES)).nonzero()
+    if len(wrong):
+        at = wrong[0].item()
+        raise ValueError(f'labels must be whole numbers from 0 to 9, labels[{at}] is {labels[at].item()}')
     return labels
 
 # %% ../nbs/13_generator.ipynb #image
 def _as_image(image) -> Tensor:
-    "`image` (28, 28), whole numbers from 0 to 255 or floats from 0 to 1, as float64 in [0, 1]; ValueError for anything else, or if it is blank."
+    """`image` (28, 28), whole numbers from 0 to 255 or floats from 0 to 1, as float64 in [0, 1].
+
+    ValueError for anything else, or if it is blank.
+    """
     try: image = torch.as_tensor(image)
     except (TypeError, ValueError, RuntimeError): raise ValueError('image must be 28×28 numbers') from None
-    if image.shape != (28, 28) or image.is_complex(): raise ValueError(f'image must be 28×28 numbers, got {image.dtype} of shape {tuple(image.shape)}')
+    if image.shape != (28, 28) or image.is_complex():
+        raise ValueError(f'image must be 28×28 numbers, got {image.dtype} of shape {tuple(image.shape)}')
     top = 1 if image.is_floating_point() or image.dtype == torch.bool else 255
     image = image.double().cpu()
-    if not (image.isfinite().all() and image.min() >= 0 and image.max() <= top):
-        raise ValueError(f'image must hold numbers from 0 to {top}, got {image.min().item():g} to {image.max().item():g}')
+    low, high = image.min().item(), image.max().item()
+    if not (image.isfinite().all() and low >= 0 and high <= top):
+        raise ValueError(f'image must hold numbers from 0 to {top}, got {low:g} to {high:g}')
     if not image.any(): raise ValueError('image is blank: its ink must be brighter than 0')
     return image / top
 
@@ -72,27 +79,35 @@ def _temperature(value) -> float:
     "`value`, of any real type, as a float from 0 to `MAX_TEMPERATURE`; ValueError for anything else."
     try: number = math.nan if isinstance(value, (bool, str)) else float(value)
     except (TypeError, ValueError, RuntimeError): number = math.nan
-    if not 0 <= number <= MAX_TEMPERATURE: raise ValueError(f'temperature must be a number from 0 to {MAX_TEMPERATURE}, not {value!r}')
+    if not 0 <= number <= MAX_TEMPERATURE:
+        raise ValueError(f'temperature must be a number from 0 to {MAX_TEMPERATURE}, not {value!r}')
     return number
 
 # %% ../nbs/13_generator.ipynb #number
 def is_number(text) -> bool:
-    "Whether `write` takes it: a text of 1 to `MAX_TEXT` digits from 0 to 9."
+    "Whether `text` is a text of 1 to `MAX_TEXT` digits from 0 to 9, as `write` takes it."
     return isinstance(text, str) and 1 <= len(text) <= MAX_TEXT and text.isascii() and text.isdigit()
 
 # %% ../nbs/13_generator.ipynb #default-weights
 def default_weights() -> Path:
-    "The weights that ship: beside the modules in an installed package, one folder up in a checkout."
+    "The file of the shipped model: beside the modules in an installed package, one folder up in a checkout."
     package = Path(mnist_vae.__file__).parent
     inside = package/'mnist_vae.pth'
     return inside if inside.is_file() else package.parent/'mnist_vae.pth'
 
 # %% ../nbs/13_generator.ipynb #generator
-class DigitGenerator:
-    """Draws the digits that are asked for. Reads its weights once; what it does after has no memory: safe from many threads.
+def _equally_apart(steps: Tensor, n: int) -> Tensor:
+    "`n` of `steps` (N, D), the first and the last among them, between which lie about equal lengths of the way."
+    way = torch.cat([steps.new_zeros(1), steps.diff(dim=0).norm(dim=1).cumsum(0)])       # from the first step, (N,)
+    marks = torch.linspace(0, 1, n, dtype=steps.dtype) * way[-1]
+    return steps[torch.searchsorted(way, marks).clamp(max=len(steps) - 1)]
 
-    The same seed gives the same images in every process and at any thread count, and the first k of n images do not
-    depend on n. A seed is a whole number below 2³²; without one each call gives new images.
+class DigitGenerator:
+    """Draws the digits that are asked for, reads digits, and writes in a handwriting.
+
+    No method changes the generator, so that many threads can use it at once. The same seed gives the same images in
+    every process and at any thread count, and the first k of n images do not depend on n. A seed is a whole number
+    below 2³²; without one each call gives new images.
     """
     def __init__(self, model: VAE, prior: ClassPrior):
         # Double precision hides the order of summation, which depends on batch size, threads and processor.
@@ -110,7 +125,10 @@ class DigitGenerator:
         return cls(model, ClassPrior(**checkpoint['prior']))
 
     def generate(self, digit: int, n: int = 5, seed: int | None = None, temperature: float = 1.) -> Tensor:
-        "`n` variations of `digit`: float32 (n, 28, 28) in [0, 1], ink is 1. `temperature` as in `sample`. ValueError for other input; n ≤ 100,000."
+        """`n` variations of `digit`: float32 (n, 28, 28) in [0, 1], ink is 1.
+
+        `seed` and `temperature` as in `sample`. ValueError for other input; n ≤ 100,000.
+        """
         digit, n = whole_number(digit, 'digit', 0, N_CLASSES - 1), whole_number(n, 'n', 1, MAX_IMAGES)
         return self.sample(torch.full((n,), digit), seed, temperature)
 
@@ -118,26 +136,43 @@ class DigitGenerator:
     def sample(self, labels, seed: int | None = None, temperature: float = 1.) -> Tensor:
         """One image for each of N labels: float32 (N, 28, 28) in [0, 1], ink is 1.
 
-        `labels` is a tensor, an array or a sequence of whole numbers from 0 to 9; any N, in memory that grows by no more
-        than the result. Image i depends on the seed, on i, on labels[i] and on the temperature alone. `temperature`, from 0 to 1.5,
-        scales how far a latent is from the mean of its class: 0 draws the average digit, 1 what was learned. ValueError for other input.
+        `labels` is a tensor, an array or a sequence of whole numbers from 0 to 9; any N, in memory that grows by no
+        more than the result. Image i depends on the seed, on i, on labels[i] and on the temperature alone.
+        `temperature`, from 0 to 1.5, scales how far a latent is from the mean of its class: 0 draws the average digit,
+        1 what was learned. ValueError for other input.
         """
         labels, generator, temperature = _as_labels(labels), _generator(seed), _temperature(temperature)
-        images, layers = torch.empty(len(labels), 28, 28), [layer for layer in self._model.decoder.layers if isinstance(layer, nn.Linear)]
-        memory = [layer.weight.new_empty(min(len(labels) + ROWS - 1, SLICE), layer.out_features) for layer in layers]     # for all slices
+        images = torch.empty(len(labels), 28, 28)
+        memory = self._decoder_memory(len(labels))
         for image, y in zip(images.split(SLICE), labels.split(SLICE)):
             z = self._prior.sample(y, generator)
             if temperature != 1: z = torch.lerp(self._mean[y], z, temperature)           # at 1, not a bit changes
-            x = torch.cat([z, one_hot(y, z.dtype)], 1)
-            x = F.pad(x, (0, 0, 0, -len(y) % ROWS))
-            for layer, out in zip(layers, memory):
-                x = torch.addmm(layer.bias, x, layer.weight.T, out=out[:len(x)])
-                x.sigmoid_() if layer is layers[-1] else x.relu_()
-            image.copy_(x[:len(y)].view_as(image))
+            image.copy_(self._decode_slice(z, y, memory).view_as(image))
         return images
 
     @cached_property
-    def _handwriting(self) -> Handwriting: return Handwriting(self._model.decoder, self._prior)   # a quarter of a second, when first asked for
+    def _linear_layers(self) -> list[nn.Linear]:
+        return [layer for layer in self._model.decoder.layers if isinstance(layer, nn.Linear)]
+
+    def _decoder_memory(self, n: int) -> list[Tensor]:
+        "Memory for what each layer of the decoder returns for a slice of `n` images."
+        rows = min(n + ROWS - 1, SLICE)
+        return [layer.weight.new_empty(rows, layer.out_features) for layer in self._linear_layers]
+
+    def _decode_slice(self, z: Tensor, y: Tensor, memory: list[Tensor]) -> Tensor:
+        "Pixels (n, 784) of latents (n, D) with labels (n,), n ≤ SLICE: the decoder, layer by layer, in `memory`."
+        x = torch.cat([z, one_hot(y, z.dtype)], 1)
+        x = F.pad(x, (0, 0, 0, -len(y) % ROWS))
+        for layer, out in zip(self._linear_layers, memory):
+            x = torch.addmm(layer.bias, x, layer.weight.T, out=out[:len(x)])
+            if layer is self._linear_layers[-1]: x.sigmoid_()
+            else: x.relu_()
+        return x[:len(y)]
+
+    @cached_property
+    def _handwriting(self) -> Handwriting:
+        "Computed when it is first needed, in a quarter of a second."
+        return Handwriting(self._model.decoder, self._prior)
 
     @torch.no_grad()
     def read(self, image) -> int:
@@ -151,12 +186,14 @@ class DigitGenerator:
     def restyle(self, image, digit: int | None = None) -> Tensor:
         """All ten digits in the handwriting of `image`: float32 (10, 28, 28) in [0, 1].
 
-        `image` is (28, 28), bytes or floats in [0, 1], ink bright on dark, centred as MNIST's are. It shows `digit`; without it,
-        the model reads which. Slant and ink survive the change. ValueError for other input, or less ink than a line.
+        `image` is (28, 28), bytes or floats in [0, 1], ink bright on dark, centred as MNIST's are. It shows `digit`;
+        without it, the model reads which. Slant and ink survive the change. ValueError for other input, or if it has
+        ink in one row only.
         """
         digit = self.read(image) if digit is None else whole_number(digit, 'digit', 0, N_CLASSES - 1)
         image = _as_image(image)
-        if (image > 0).any(1).sum() < 2: raise ValueError('image must have ink in more than one row to show a handwriting')
+        if (image > 0).any(1).sum() < 2:
+            raise ValueError('image must have ink in more than one row to show a handwriting')
         z = self._handwriting.carry(self._model.encode(image.view(1, -1))[0][0], digit, image)
         return self._model.decode(z, torch.arange(N_CLASSES)).view(-1, 28, 28).float()
 
@@ -164,14 +201,15 @@ class DigitGenerator:
     def write(self, text: str, seed: int | None = None) -> Tensor:
         """A number in one handwriting, a new one for each seed: float32 (28, 28·len(text)) in [0, 1].
 
-        `text` is 1 to 20 digits. The same digit never looks quite the same twice. More digits after it do not change the
-        beginning. ValueError for other input.
+        `text` is 1 to 20 digits. The same digit never looks quite the same twice. More digits after it do not change
+        the beginning. ValueError for other input.
         """
         if not is_number(text):
             raise ValueError(f'text must be 1 to {MAX_TEXT} digits from 0 to 9, not {text!r:.40}')
         digits, generator, hand = torch.tensor([int(c) for c in text]), _generator(seed), self._handwriting
         z = self._prior.sample(digits[:1], generator)
-        z = hand.carry(z[0], digits[0].item(), self._model.decode(z, digits[:1]).view(28, 28))[digits]             # (L, D)
+        first = self._model.decode(z, digits[:1]).view(28, 28)
+        z = hand.carry(z[0], digits[0].item(), first)[digits]                            # (L, D)
         noise = to_normal(torch.rand(z.shape, generator=generator, dtype=z.dtype))
         z = z + JITTER * torch.einsum('nij,nj->ni', hand.root[digits], noise)
         return self._model.decode(z, digits).view(-1, 28, 28).transpose(0, 1).reshape(28, -1).float()
@@ -191,14 +229,16 @@ class DigitGenerator:
     def in_style(self, values) -> Tensor:
         """All ten digits in one style: float32 (10, 28, 28) in [0, 1].
 
-        `values` are the positions of the sliders named by `styles`, from −2 to 2 standard deviations; those left out are 0,
-        the average handwriting. ValueError for other input.
+        `values` are the positions of the sliders named by `styles`, from −2 to 2 standard deviations; those left out
+        are 0, the average handwriting. ValueError for other input.
         """
         n = len(self.styles)
+        wrong = ValueError(f'values must be one row of up to {n} numbers, for {self.styles}')
         try: values = torch.as_tensor(values, dtype=torch.float64).cpu()
-        except (TypeError, ValueError, RuntimeError): raise ValueError(f'values must be up to {n} numbers, for {self.styles}') from None
-        if values.dim() != 1 or len(values) > n: raise ValueError(f'values must be one row of up to {n} numbers, for {self.styles}')
-        if not (values.abs() <= REACH).all(): raise ValueError(f'values must be from {-REACH} to {REACH}, got {values.tolist()}')
+        except (TypeError, ValueError, RuntimeError): raise wrong from None
+        if values.dim() != 1 or len(values) > n: raise wrong
+        if not (values.abs() <= REACH).all():
+            raise ValueError(f'values must be from {-REACH} to {REACH}, got {values.tolist()}')
         values = torch.cat([values, values.new_zeros(n - len(values))])
         return self._model.decode(self._styles.latents(values), torch.arange(N_CLASSES)).view(-1, 28, 28).float()
 
@@ -206,26 +246,25 @@ class DigitGenerator:
     def morph(self, start: int, end: int, n: int = 24, seed: int | None = None) -> Tensor:
         """`n` frames in which the digit `start` turns into `end`, float32 (n, 28, 28) in [0, 1].
 
-        The first is `generate(start, 1, seed)[0]`, the last is `end` in the same handwriting, or another variation where both
-        are one digit. The frames are about equally far apart, by the Euclidean distance of their pixels. ValueError for other
-        input; 2 ≤ n ≤ 1000.
+        The first is `generate(start, 1, seed)[0]`, the last is `end` in the same handwriting, or another variation
+        where both are one digit. The frames are about equally far apart, by the Euclidean distance of their pixels.
+        ValueError for other input; 2 ≤ n ≤ 1000.
         """
-        start, end = (whole_number(d, name, 0, N_CLASSES - 1) for d, name in ((start, 'start'), (end, 'end')))
+        start, end = whole_number(start, 'start', 0, N_CLASSES - 1), whole_number(end, 'end', 0, N_CLASSES - 1)
         n, generator = whole_number(n, 'n', 2, MAX_FRAMES), _generator(seed)
         z = self._prior.sample(torch.tensor([start, start]), generator)                  # (2, D)
         image = self._model.decode(z[:1], torch.tensor([start])).view(28, 28)
         z_end = z[1] if start == end else self._handwriting.carry(z[0], start, image)[end]
-        y, t = one_hot(torch.tensor([start, end]), z.dtype), torch.linspace(0, 1, 8 * n, dtype=z.dtype)[:, None]
-        between = lambda a, b: a + t * (b - a)
-        fine = self._model.decode(between(z[0], z_end), between(*y))                     # many small steps, some of them leaps
-        way = torch.cat([t.new_zeros(1), fine.diff(dim=0).norm(dim=1).cumsum(0)])
-        frames = torch.searchsorted(way, torch.linspace(0, 1, n, dtype=z.dtype) * way[-1]).clamp(max=len(fine) - 1)
-        return fine[frames].view(-1, 28, 28).float()
+        y = one_hot(torch.tensor([start, end]), z.dtype)                                 # (2, 10)
+        t = torch.linspace(0, 1, 8 * n, dtype=z.dtype)[:, None]                          # (8n, 1)
+        steps = self._model.decode(z[0] + t * (z_end - z[0]), y[0] + t * (y[1] - y[0]))  # (8n, 784)
+        return _equally_apart(steps, n).view(-1, 28, 28).float()
 
     def map(self, n: int = 2000, seed: int | None = None) -> tuple[Tensor, Tensor]:
-        """Where the latents of `n` digits, as many of each, lie on the flat map: float64 (n, 2), and their labels int64 (n,).
+        """Where the latents of `n` digits lie on the flat map, float64 (n, 2), and their labels, int64 (n,).
 
-        East is `styles[0]` and north `styles[1]` on every island. ValueError for other input; n ≤ 100,000.
+        The digits 0 to 9 take turns. East is `styles[0]` and north `styles[1]` on every island. ValueError for other
+        input; n ≤ 100,000.
         """
         labels, generator = torch.arange(whole_number(n, 'n', 1, MAX_IMAGES)) % N_CLASSES, _generator(seed)
         return self._atlas.place(self._prior.sample(labels, generator), labels), labels
@@ -237,7 +276,11 @@ class DigitGenerator:
 
     @torch.no_grad()
     def at(self, x: float, y: float) -> tuple[int, Tensor]:
-        "The digit at a point of the map, the nearest to it, and its image, float32 (28, 28). ValueError unless both are numbers."
-        if not all(isinstance(v, (int, float)) and math.isfinite(v) for v in (x, y)): raise ValueError(f'x and y must be finite numbers, not {x!r}, {y!r}')
+        """The digit whose island is nearest to a point of the map, and its image there, float32 (28, 28).
+
+        ValueError unless x and y are finite numbers.
+        """
+        if not all(isinstance(v, (int, float)) and math.isfinite(v) for v in (x, y)):
+            raise ValueError(f'x and y must be finite numbers, not {x!r}, {y!r}')
         digit, z = self._atlas.at(x, y)
         return digit, self._model.decode(z[None], torch.tensor([digit])).view(28, 28).float()

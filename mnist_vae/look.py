@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LIGHT', 'DARK', 'BUTTON', 'MARKS', 'ACCENT', 'GREY', 'ORANGE', 'NAMES', 'TITLE', 'INTRODUCTION', 'DESCRIPTION',
-           'SOURCE', 'SITE', 'GAP', 'css_variables', 'plot_style', 'dot_plot', 'line_plot']
+           'SOURCE', 'SITE', 'css_variables', 'plot_style', 'dot_plot', 'line_plot']
 
 # %% ../nbs/17_look.ipynb #imports
 import math
@@ -29,7 +29,8 @@ NAMES = 'zero one two three four five six seven eight nine'.split()
 TITLE = 'Handwritten digits, on request'
 INTRODUCTION = ('Nobody wrote these digits. A neural network that learned from 60,000 handwritten ones draws them: '
                 'a conditional variational autoencoder whose decoder was refined adversarially (a VAE-GAN).')
-DESCRIPTION = 'Pick a digit and get five new handwritten ones, write a number, or see all ten digits in your own handwriting.'
+DESCRIPTION = ('Pick a digit and get five new handwritten ones, write a number, or see all ten digits '
+               'in your own handwriting.')
 SOURCE = 'https://github.com/yourusername/mnist-generator'
 SITE = 'https://yourusername.github.io/mnist-generator'
 
@@ -42,7 +43,8 @@ def _figure(title: str, note: str, words: str, body: str) -> str:
     "A plot: `title` above, `note` in smaller print below it, then `body`; `words` are for those who do not see it."
     small = f'<small>{escape(note)}</small>' if note else ''
     label = escape(f'{title}, {note}: {words}' if note else f'{title}: {words}')
-    return f'<figure class="plot" role="img" aria-label="{label}"><figcaption>{escape(title)}{small}</figcaption>{body}</figure>'
+    return (f'<figure class="plot" role="img" aria-label="{label}">'
+            f'<figcaption>{escape(title)}{small}</figcaption>{body}</figure>')
 
 # %% ../nbs/17_look.ipynb #dots
 def _places(values: list[float], log: bool) -> list[float]:
@@ -51,13 +53,15 @@ def _places(values: list[float], log: bool) -> list[float]:
     low, high = min(values), max(values)
     return [100 * (value - low) / ((high - low) or 1) for value in values]
 
-def dot_plot(title: str, values: dict[str, float], form: str = '.2f', log: bool = False, more_is_better: bool = False) -> str:
+def dot_plot(title: str, values: dict[str, float], form: str = '.2f', log: bool = False,
+             more_is_better: bool = False) -> str:
     """A row and a dot for each name and value, as HTML; numbers are formatted by `form`. The last row is the yardstick.
 
     ValueError without values, and for values that a logarithmic scale does not have.
     """
     if not values: raise ValueError('values must not be empty')
-    if log and min(values.values()) <= 0: raise ValueError(f'a logarithmic scale has only values above 0, got {min(values.values())}')
+    least = min(values.values())
+    if log and least <= 0: raise ValueError(f'a logarithmic scale has only values above 0, got {least}')
     note = ('logarithmic scale, ' if log else '') + ('more is better →' if more_is_better else '← less is better')
     places = _places(list(values.values()), log)
     colours = [GREY] * (len(values) - 2) + [ACCENT] * (len(values) > 1) + ['currentColor']
@@ -65,41 +69,55 @@ def dot_plot(title: str, values: dict[str, float], form: str = '.2f', log: bool 
             f'<div class="plot-track"><i style="--at: {place:.1f}%; --mark: {colour}"></i></div></div>'
             for (name, value), place, colour in zip(values.items(), places, colours)]
     words = ', '.join(f'{name} {value:{form}}' for name, value in values.items())
-    return _figure(title, note, words, f'<div class="plot-rows" style="--real: {places[-1]:.1f}%">{"".join(rows)}</div>')
+    body = f'<div class="plot-rows" style="--real: {places[-1]:.1f}%">{"".join(rows)}</div>'
+    return _figure(title, note, words, body)
 
 # %% ../nbs/17_look.ipynb #lines
-GAP = 14.                                                                      # per cent of the height that a name takes
+_GAP = 14.      # per cent of the height that a name takes
 
 def _apart(places: list[float]) -> list[float]:
-    "The same places, moved as little as needed for neighbours to be `GAP` apart, and none below 100."
+    "The same places, moved as little as needed for neighbours to be `_GAP` apart, and none below 100."
     order, moved, last = sorted(range(len(places)), key=places.__getitem__), list(places), -math.inf
-    for i in order: moved[i] = last = max(moved[i], last + GAP)
-    last = 100 + GAP
-    for i in reversed(order): moved[i] = last = min(moved[i], last - GAP)
+    for i in order: moved[i] = last = max(moved[i], last + _GAP)
+    last = 100 + _GAP
+    for i in reversed(order): moved[i] = last = min(moved[i], last - _GAP)
     return moved
 
 def _line(values: list[float], top: float, colour: str) -> str:
-    "A picture of a line, as a `url(…)` of CSS."
-    points = ' '.join(f'{100 * i / (len(values) - 1):.2f},{100 - 100 * value / top:.2f}' for i, value in enumerate(values))
+    "A picture of a line, from 0 at the bottom to `top`, as a `url(…)` of CSS."
+    width = len(values) - 1
+    points = ' '.join(f'{100 * i / width:.2f},{100 - 100 * value / top:.2f}' for i, value in enumerate(values))
     svg = ('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 100 100" preserveAspectRatio="none">'
-           f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2.5" vector-effect="non-scaling-stroke"/></svg>')
+           f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2.5" '
+           'vector-effect="non-scaling-stroke"/></svg>')
     return f"url('data:image/svg+xml,{quote(svg)}')"
 
-def line_plot(title: str, series: dict[str, list[float]], of: str, form: str = '.1f', note: str = '') -> str:
-    """A line for each name and list of values, from 0 up, as HTML; the values are those of the first, second, … of `of`,
-    as in 'epochs', and are formatted by `form`. ValueError unless all have as many values, two or more, and none is negative.
-    """
+def _check_series(series: dict[str, list[float]]) -> int:
+    "How many values each list has; ValueError unless all have as many, two or more, and none is negative."
     lengths = {len(values) for values in series.values()}
-    if len(lengths) != 1 or min(lengths) < 2: raise ValueError('series must be lists of the same length, of two values or more')
+    if len(lengths) != 1 or min(lengths) < 2:
+        raise ValueError('series must be lists of the same length, of two values or more')
     if min(map(min, series.values())) < 0: raise ValueError('the scale begins at 0: no value may be negative')
-    (n,), top = lengths, max(map(max, series.values())) or 1
+    return lengths.pop()
+
+def line_plot(title: str, series: dict[str, list[float]], of: str, form: str = '.1f', note: str = '') -> str:
+    """A line for each name and list of values, from 0 up, as HTML.
+
+    The values are those of the first, second, … of `of`, as in 'epochs', and are formatted by `form`. ValueError unless
+    all have as many values, two or more, and none is negative.
+    """
+    n, top = _check_series(series), max(map(max, series.values())) or 1
     colours = [MARKS[i % len(MARKS)] for i in range(len(series))]
     heights = _apart([100 - 100 * values[-1] / top for values in series.values()])
-    lines = [f'<i style="--line-picture: {_line(values, top, colour)}"></i>' for values, colour in zip(series.values(), colours)]
-    ends = [f'{name} {values[-1]:{form}}' for name, values in series.items()]
-    names = [f'<span style="--at: {height:.1f}%; --mark: {colour}">{escape(end)}</span>' for end, height, colour in zip(ends, heights, colours)]
-    words = ', '.join(f'{name} from {values[0]:{form}} to {values[-1]:{form}}' for name, values in series.items()) + f' over {n} {of}'
+    lines, ends, names, words = [], [], [], []
+    for (name, values), colour, height in zip(series.items(), colours, heights):
+        lines.append(f'<i style="--line-picture: {_line(values, top, colour)}"></i>')
+        ends.append(f'{name} {values[-1]:{form}}')
+        names.append(f'<span style="--at: {height:.1f}%; --mark: {colour}">{escape(ends[-1])}</span>')
+        words.append(f'{name} from {values[0]:{form}} to {values[-1]:{form}}')
+    longest = max(map(len, ends)) + 2
     body = (f'<div class="plot-lines"><span class="plot-high">{top:{form}}</span><span class="plot-low">0</span>'
-            f'<div class="plot-area">{"".join(lines)}</div><div class="plot-names" style="--longest: {max(map(len, ends)) + 2}ch">{"".join(names)}</div>'
+            f'<div class="plot-area">{"".join(lines)}</div>'
+            f'<div class="plot-names" style="--longest: {longest}ch">{"".join(names)}</div>'
             f'<div class="plot-scale"><span>1</span><span>{n} {escape(of)}</span></div></div>')
-    return _figure(title, note, words, body)
+    return _figure(title, note, f"{', '.join(words)} over {n} {of}", body)
