@@ -503,7 +503,7 @@ def test_file_below_a_file(good):
 
 # --- saving ---
 
-def save(path, model=None, prior=None, **settings): save_checkpoint(path, model or VAE(3), prior or small_prior(), **settings)
+def save(path, model=None, **settings): save_checkpoint(path, VAE(3) if model is None else model, small_prior(), **settings)
 
 
 @pytest.fixture
@@ -548,7 +548,7 @@ def test_endless_value_is_refused(kept):
 
 
 @pytest.mark.parametrize('settings', [dict(config=[1]), dict(metrics='good'), dict(provenance=3), dict(reader=[torch.ones(1)]), dict(reader=dict(w=torch.ones(1).double())),
-                                      dict(config=dict(latent_dim=4)), dict(config=dict(hidden=[1, 2]))], ids=str)
+                                      dict(config=dict(latent_dim=0)), dict(config=dict(hidden=[1, 2]))], ids=str)
 def test_settings_of_another_kind(kept, settings):
     with pytest.raises(ValueError, match=next(iter(settings))): save(kept, **settings)
 
