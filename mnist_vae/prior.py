@@ -74,7 +74,7 @@ class ClassPrior:
         if fault := _fault(self.weights, self.means, self.scale_tril, self.threshold): raise ValueError(fault)
 
     def sample(self, labels: Tensor, generator: torch.Generator) -> Tensor:
-        """Latents, float64 (N, D), for labels int64 (N,): always N·TRIES·(D + 1) numbers from the stream of `generator`.
+        """Latents, float64 (N, D), for labels int64 (N,): always N·TRIES·(D + 1) numbers from the `generator`'s stream.
 
         Each is the first of `TRIES` draws whose density reaches the threshold, or the densest of them if none does.
         Double precision throughout, so that every computer rounds to the same picture.
@@ -144,9 +144,10 @@ class ClassPrior:
 
     @cached_property
     def _quadratic(self) -> Tensor:
-        """The coefficients of each weighted Gaussian's logarithm, a quadratic function of z: (10, K, 1 + D + D·(D + 1)/2).
+        """The coefficients of each weighted Gaussian's logarithm, a quadratic function of z.
 
-        They belong to 1, to each z_i and to each product z_i·z_j with i ≥ j, so that all K are one matrix product. float64.
+        They belong to 1, to each z_i and to each product z_i·z_j with i ≥ j, so that all K are one matrix product:
+        float64 (10, K, 1 + D + D·(D + 1)/2).
         """
         D, L, m = self.means.shape[2], self.scale_tril.double(), self.means.double()
         i, j = torch.tril_indices(D, D, device=m.device)

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from conftest import ROOT
-from mnist_vae.checkpoint import load_checkpoint, provenance
-from mnist_vae.data import load_mnist
+from mnist_vae.checkpoint import FORMAT_VERSION, load_checkpoint, provenance
+from mnist_vae.data import content_hash, load_mnist
 from mnist_vae.generator import default_weights
 from mnist_vae.metrics import COLUMNS
 from mnist_vae.recipe import RECIPES
@@ -22,6 +22,13 @@ def test_trained_on_all_of_mnist(mnist, path):
     images, labels = load_mnist()
     now, then = provenance(images, labels, seed=0), checkpoint['provenance']
     assert all(now[key] == then[key] for key in ('images_sha256', 'labels_sha256', 'n_images'))
+
+
+@both
+def test_format_is_the_present_one(path):
+    checkpoint = load_checkpoint(path)[1]
+    assert checkpoint['format_version'] == FORMAT_VERSION == 2 and checkpoint['sha256'] == content_hash(checkpoint)
+    assert 'drop' not in checkpoint['config'], 'a setting of a command that no longer exists'
 
 
 @both
