@@ -28,6 +28,7 @@ from mnist_vae.generator import default_weights
 from mnist_vae.model import VAE
 from mnist_vae.prior import ClassPrior
 
+pytestmark = pytest.mark.filterwarnings('ignore:Sparse CSR tensor support')
 N_DAMAGED = int(os.environ.get('MNIST_VAE_DAMAGED_FILES', 200))  # of each format
 
 
@@ -878,7 +879,7 @@ def test_weights_in_shared_or_transposed_memory(tmp_path):
     huge = torch.zeros(10**7)
     huge[:10] = -torch.inf
     prior = small_prior()
-    save(tmp_path / 'b.pth', model, vars(prior) | dict(threshold=huge[:10]))
+    save_checkpoint(tmp_path / 'b.pth', model, vars(prior) | dict(threshold=huge[:10]))
     assert (tmp_path / 'b.pth').stat().st_size < 5e6
 
 

@@ -158,6 +158,7 @@ def test_truncation_leaves_out_the_share():
         cut.truncated(0.1).threshold, prior.truncated(0.1).threshold
     )  # of the whole mixture, not of what was left
     assert torch.equal(cut.truncated(0).threshold, torch.full((10,), -torch.inf))
+    assert torch.equal(prior.truncated(.1, seed=0).threshold, prior.truncated(.1).threshold)
     assert not torch.equal(prior.truncated(0.1, seed=1).threshold, prior.truncated(0.1).threshold)
     for bad in (1, 1.5, -0.1, math.nan):
         with pytest.raises(ValueError, match='leave_out must be a share from 0 to below 1, not '):
@@ -286,6 +287,7 @@ def test_samples_of_the_textbook():
     images = sample_standard_normal(model, labels, seed=4)
     z = torch.randn(30, 2, generator=stream(4))
     assert torch.equal(images, model.decode(z, labels).view(30, 28, 28).detach()) and not images.requires_grad
+    assert torch.equal(sample_standard_normal(model, labels), sample_standard_normal(model, labels, seed=0))
     assert not torch.equal(images, sample_standard_normal(model, labels))
 
 
