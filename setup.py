@@ -27,7 +27,9 @@ class build_with_weights(build_py):
         super().run()
         if self.editable_mode: return
         (notebook,) = (ROOT / 'nbs').glob('*_dashboard.ipynb')
-        for source, name in ((ROOT / WEIGHTS, WEIGHTS), (notebook, 'dashboard.ipynb'), (ROOT / 'voila.json', 'voila.json')):
+        for source, name in (
+            (ROOT / WEIGHTS, WEIGHTS), (notebook, 'dashboard.ipynb'), (ROOT / 'voila.json', 'voila.json'),
+        ):
             copy2(source, Path(self.build_lib) / 'mnist_vae' / name)
 
 
@@ -44,17 +46,31 @@ class WithData(Distribution):
 
 
 setup(
-    distclass=WithData, name=cfg['lib_name'], version=cfg['version'], description=cfg['description'], keywords=cfg['keywords'].split(),
-    author=cfg['author'], author_email=cfg['author_email'], url=cfg['git_url'],
-    license='Apache-2.0', license_files=['LICENSE'],
-    long_description=(ROOT / 'README.md').read_text(encoding='utf-8'), long_description_content_type='text/markdown',
-    packages=find_packages(include=['mnist_vae', 'mnist_vae.*']), package_data={'mnist_vae': ['*.css', '*.js']},
-    data_files=[(TEMPLATE, sorted(str(path.relative_to(ROOT)) for path in (ROOT / TEMPLATE).iterdir()))],      # where Voilà looks
+    distclass=WithData,
+    name=cfg['lib_name'],
+    version=cfg['version'],
+    description=cfg['description'],
+    keywords=cfg['keywords'].split(),
+    author=cfg['author'],
+    author_email=cfg['author_email'],
+    url=cfg['git_url'],
+    license='Apache-2.0',
+    license_files=['LICENSE'],
+    long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
+    long_description_content_type='text/markdown',
+    packages=find_packages(include=['mnist_vae', 'mnist_vae.*']),
+    package_data={'mnist_vae': ['*.css', '*.js']},
+    data_files=[
+        (TEMPLATE, sorted(str(path.relative_to(ROOT)) for path in (ROOT / TEMPLATE).iterdir()))
+    ],  # where Voilà looks
     cmdclass={'build_py': build_with_weights, 'develop': develop_with_data},
-    python_requires=f">={cfg['min_python']}", install_requires=cfg['requirements'].split(), extras_require=extras,
-    entry_points={'console_scripts': cfg['console_scripts'].split(),
-                  'nbdev': ['mnist_vae=mnist_vae._modidx:d']},
-    classifiers=['Intended Audience :: Education', 'Intended Audience :: Developers', 'Natural Language :: English',
-                 'Programming Language :: Python :: 3', 'Topic :: Scientific/Engineering :: Artificial Intelligence'],
+    python_requires=f">={cfg['min_python']}",
+    install_requires=cfg['requirements'].split(),
+    extras_require=extras,
+    entry_points={'console_scripts': cfg['console_scripts'].split(), 'nbdev': ['mnist_vae=mnist_vae._modidx:d']},
+    classifiers=[
+        'Intended Audience :: Education', 'Intended Audience :: Developers', 'Natural Language :: English',
+        'Programming Language :: Python :: 3', 'Topic :: Scientific/Engineering :: Artificial Intelligence',
+    ],
     zip_safe=False,
 )

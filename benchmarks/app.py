@@ -50,7 +50,7 @@ async def act(visitor: Visitor, name: str) -> tuple[float, tuple | None]:
 
 def wrong_pictures(replies: list[tuple]) -> int:
     "How many replies show anything else than what the package draws for their digit and seed, to a grey level."
-    torch.set_num_threads(1)                                         # threads that wait for each other on a busy computer are many times slower
+    torch.set_num_threads(1)  # threads that wait for each other on a busy computer are many times slower
     generator = DigitGenerator.load()
     def differs(digit, seed, bodies):
         seen = np.stack([np.asarray(Image.open(io.BytesIO(body)).convert('L')) for body in bodies])
@@ -97,21 +97,31 @@ async def load(server: Server, visitors: int, acts: int) -> dict:
     errors += [error for tab in tabs for error in tab.errors]
     if 'Traceback' in server.output(): errors.append(server.output())
     waits = [s for row in rounds[1:] for s in row['seconds']]
-    return dict(start=start, rounds=rounds, peak=peak, cpu=cpu / max(1, visitors * acts), errors=errors, clicks=len(clicks),
-                asked=visitors * (acts + 1), wrong=wrong_pictures(clicks), alone=float(np.mean(baseline)), waits=waits,
-                growth=rounds[-1]['memory'] - rounds[min(3, acts)]['memory'])
+    return dict(
+        start=start, rounds=rounds, peak=peak, cpu=cpu / max(1, visitors * acts), errors=errors, clicks=len(clicks),
+        asked=visitors * (acts + 1), wrong=wrong_pictures(clicks), alone=float(np.mean(baseline)), waits=waits,
+        growth=rounds[-1]['memory'] - rounds[min(3, acts)]['memory'],
+    )
 
 
 def percentiles(seconds: list[float]) -> str:
-    return f'{np.percentile(seconds, 50) * 1000:8.0f} {np.percentile(seconds, 95) * 1000:8.0f}' if seconds else f'{"-":>8} {"-":>8}'
+    return (
+        f'{np.percentile(seconds, 50) * 1000:8.0f} {np.percentile(seconds, 95) * 1000:8.0f}'
+        if seconds
+        else f'{"-":>8} {"-":>8}'
+    )
 
 
 def broken_limits(found: dict, visitors: int) -> list[str]:
     "Which limits do not hold."
     longest = QUEUE * visitors * found['alone']
-    limits = {'errors': not found['errors'], 'wrong pictures': not found['wrong'],
-              f'p95 of the waits above {longest:.2f} s': not found['waits'] or np.percentile(found['waits'], 95) <= longest,
-              f'more than {MEMORY} MB': found['peak'] <= MEMORY, f'memory grew by more than {GROWTH} MB': found['growth'] <= GROWTH}
+    limits = {
+        'errors': not found['errors'],
+        'wrong pictures': not found['wrong'],
+        f'p95 of the waits above {longest:.2f} s': not found['waits'] or np.percentile(found['waits'], 95) <= longest,
+        f'more than {MEMORY} MB': found['peak'] <= MEMORY,
+        f'memory grew by more than {GROWTH} MB': found['growth'] <= GROWTH,
+    }
     return [name for name, holds in limits.items() if not holds]
 
 
@@ -121,9 +131,11 @@ def report(found: dict, visitors: int) -> bool:
     print(f"{'server healthy':23} {'':8} {'':8} {found['start']:10.0f}")
     for row in found['rounds']: print(f"{row['name']:23} {percentiles(row['seconds'])} {row['memory']:10.0f}")
     print(f"{'all rounds; peak':23} {percentiles(found['waits'])} {found['peak']:10.0f}")
-    print(f"{found['asked']} acts: {len(found['errors'])} errors; {found['clicks']} times five digits, {found['wrong']} with those of another seed "
-          f"or digit. Memory from round 3 to the last: {found['growth']:+.0f} MB.\nThe server's CPU: {found['cpu'] * 1000:.0f} ms per act; "
-          f"one visitor alone waits {found['alone'] * 1000:.0f} ms, fifty-fold {50 * found['alone']:.1f} s.")
+    print(
+        f"{found['asked']} acts: {len(found['errors'])} errors; {found['clicks']} times five digits, {found['wrong']} with those of another seed "
+        f"or digit. Memory from round 3 to the last: {found['growth']:+.0f} MB.\nThe server's CPU: {found['cpu'] * 1000:.0f} ms per act; "
+        f"one visitor alone waits {found['alone'] * 1000:.0f} ms, fifty-fold {50 * found['alone']:.1f} s."
+    )
     for error in found['errors'][:5]: print(error, file=sys.stderr)
     broken = broken_limits(found, visitors)
     for name in broken: print(f'broken: {name}')
@@ -147,7 +159,8 @@ CLICK = '''() => new Promise((resolve, reject) => {
 
 TEN = 'i => i.alt.includes("in this handwriting")'
 # From the pen's lifting to the first frame in which the ten digits are new and loaded, on the page's own clock.
-LIFTED = '''() => {
+LIFTED = (
+    '''() => {
     const ten = () => [...document.images].find(%s), before = ten()?.src;
     window.lifted = new Promise((resolve, reject) => addEventListener('pointerup', () => {
         const start = performance.now();
@@ -155,7 +168,9 @@ LIFTED = '''() => {
             : performance.now() - start > 30000 ? reject('no new digits') : requestAnimationFrame(look);
         look();
     }, {capture: true, once: true}));
-}''' % TEN
+}'''
+    % TEN
+)
 
 
 def pen_lifts(page, address: str, n: int) -> list[float]:
@@ -186,7 +201,14 @@ def browser(python: str, clicks: int, starts: int) -> list[dict]:
     executable = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
     if not executable: raise RuntimeError('neither chromium nor google-chrome is on the PATH')
     rows = []
-    with sync_playwright() as p, closing(p.chromium.launch(executable_path=executable, args=['--no-sandbox', '--disable-gpu', '--disable-background-networking'])) as chromium:
+    with (
+        sync_playwright() as p,
+        closing(
+            p.chromium.launch(
+                executable_path=executable, args=['--no-sandbox', '--disable-gpu', '--disable-background-networking']
+            )
+        ) as chromium,
+    ):
         for i in range(starts):
             page = chromium.new_context().new_page()                 # nothing in its cache
             with Server(python) as server:
@@ -206,23 +228,34 @@ def browser(python: str, clicks: int, starts: int) -> list[dict]:
                     rows[-1]['clicks'], before = [], server.cpu()
                     for _ in range(clicks):
                         rows[-1]['clicks'].append(page.evaluate(CLICK) / 1000)
-                        page.wait_for_timeout(200)                   # a visitor looks at what came
-                    rows[-1] |= {'cpu of a click': (server.cpu() - before) / clicks, 'pen': pen_lifts(page, server.origin, 15), 'memory': server.memory('VmHWM')}
+                        page.wait_for_timeout(200)  # a visitor looks at what came
+                    rows[-1] |= {
+                        'cpu of a click': (server.cpu() - before) / clicks,
+                        'pen': pen_lifts(page, server.origin, 15),
+                        'memory': server.memory('VmHWM'),
+                    }
             page.context.close()
     return rows
 
 
 def report_browser(rows: list[dict]) -> bool:
     print('cold start, seconds     server      tab    total  of it the server\'s CPU')
-    for i, row in enumerate(rows, 1): print(f"{i:<20} {row['server']:9.2f} {row['tab']:8.2f} {row['total']:8.2f} {row['cpu']:8.2f}")
+    for i, row in enumerate(rows, 1):
+        print(f"{i:<20} {row['server']:9.2f} {row['tab']:8.2f} {row['total']:8.2f} {row['cpu']:8.2f}")
     last, total = rows[-1], np.median([row['total'] for row in rows])
     p95, pen = (np.percentile(last[name], 95) for name in ('clicks', 'pen'))
-    print(f"server: from its start to the first good health check; tab: from there to five pictures. Median total: {total:.2f} s.\n"
-          f"next new tab: {last['next tab']:.2f} s; click to new pictures, {len(last['clicks'])} clicks: p50 {np.percentile(last['clicks'], 50) * 1000:.0f} ms, "
-          f"p95 {p95 * 1000:.0f} ms, slowest {max(last['clicks']) * 1000:.0f} ms, of the server's CPU {last['cpu of a click'] * 1000:.0f} ms each.\n"
-          f"pen lifted to ten digits, {len(last['pen'])} strokes: p50 {np.percentile(last['pen'], 50) * 1000:.0f} ms, p95 {pen * 1000:.0f} ms; peak memory {last['memory']:.0f} MB.")
-    limits = {'first pictures later than 3 s': total <= 3, 'p95 of clicks above 300 ms': p95 <= .3, 'p95 of the pen above 300 ms': pen <= .3,
-              f'more than {MEMORY} MB': last['memory'] <= MEMORY}
+    print(
+        f"server: from its start to the first good health check; tab: from there to five pictures. Median total: {total:.2f} s.\n"
+        f"next new tab: {last['next tab']:.2f} s; click to new pictures, {len(last['clicks'])} clicks: p50 {np.percentile(last['clicks'], 50) * 1000:.0f} ms, "
+        f"p95 {p95 * 1000:.0f} ms, slowest {max(last['clicks']) * 1000:.0f} ms, of the server's CPU {last['cpu of a click'] * 1000:.0f} ms each.\n"
+        f"pen lifted to ten digits, {len(last['pen'])} strokes: p50 {np.percentile(last['pen'], 50) * 1000:.0f} ms, p95 {pen * 1000:.0f} ms; peak memory {last['memory']:.0f} MB."
+    )
+    limits = {
+        'first pictures later than 3 s': total <= 3,
+        'p95 of clicks above 300 ms': p95 <= 0.3,
+        'p95 of the pen above 300 ms': pen <= 0.3,
+        f'more than {MEMORY} MB': last['memory'] <= MEMORY,
+    }
     for broken in (name for name, holds in limits.items() if not holds): print(f'broken: {broken}')
     return all(limits.values())
 
@@ -230,7 +263,9 @@ def report_browser(rows: list[dict]) -> bool:
 if __name__ == '__main__':
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--visitors', type=int, default=50)
-    parser.add_argument('--clicks', type=int, help='acts of each visitor (default 10), or clicks in the browser (default 30)')
+    parser.add_argument(
+        '--clicks', type=int, help='acts of each visitor (default 10), or clicks in the browser (default 30)'
+    )
     parser.add_argument('--browser', action='store_true', help='one visitor in Chromium instead')
     parser.add_argument('--starts', type=int, default=5, help='cold starts in the browser')
     parser.add_argument('--python', default=sys.executable, help='the Python that serves the app (default: this one)')

@@ -35,26 +35,45 @@ def summary(measured: dict[str, list[float]]) -> dict[str, dict[str, float]]:
 def machine() -> dict:
     "Processor, threads and versions; nothing that names the computer."
     cpu = platform.processor() or platform.machine()
-    try: cpu = next(line.split(':')[1].strip() for line in Path('/proc/cpuinfo').read_text().splitlines() if line.startswith('model name'))
-    except (OSError, StopIteration): pass
-    return dict(cpu=cpu, threads=torch.get_num_threads(), clock='wall' if clock is time.perf_counter else 'processor', torch=str(torch.__version__), python=platform.python_version())
+    try:
+        cpu = next(
+            line.split(':')[1].strip()
+            for line in Path('/proc/cpuinfo').read_text().splitlines()
+            if line.startswith('model name')
+        )
+    except (OSError, StopIteration):
+        pass
+    return dict(
+        cpu=cpu, threads=torch.get_num_threads(), clock='wall' if clock is time.perf_counter else 'processor',
+        torch=str(torch.__version__), python=platform.python_version(),
+    )
 
 
 def arguments(script: str, doc: str, **counts: int) -> argparse.Namespace:
     "`--out`, a file for the figures beside `script` unless told otherwise, and a whole number above 0 for each of `counts`."
+
     def above_0(text: str) -> int:
-        if not text.isdecimal() or not int(text): raise argparse.ArgumentTypeError(f'must be a whole number above 0, not {text!r}')
+        if not text.isdecimal() or not int(text):
+            raise argparse.ArgumentTypeError(f'must be a whole number above 0, not {text!r}')
         return int(text)
 
     def file(text: str) -> Path:
         path = Path(text)
-        if path.is_dir() or not path.resolve().parent.is_dir(): raise argparse.ArgumentTypeError(f'must be a file in a folder that exists, not {text!r}')
+        if path.is_dir() or not path.resolve().parent.is_dir():
+            raise argparse.ArgumentTypeError(f'must be a file in a folder that exists, not {text!r}')
         return path
 
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default in counts.items(): parser.add_argument(f'--{name}', type=above_0, default=default, help=f'{default:,} unless told otherwise')
-    parser.add_argument('--out', type=file, default=Path(script).with_suffix('.json'), help='file for the figures, JSON; beside this script unless told otherwise')
-    parser.add_argument('--shared', action='store_true', help='for a computer that is busy with other things: one thread, and its processor time')
+    for name, default in counts.items():
+        parser.add_argument(f'--{name}', type=above_0, default=default, help=f'{default:,} unless told otherwise')
+    parser.add_argument(
+        '--out', type=file, default=Path(script).with_suffix('.json'),
+        help='file for the figures, JSON; beside this script unless told otherwise',
+    )
+    parser.add_argument(
+        '--shared', action='store_true',
+        help='for a computer that is busy with other things: one thread, and its processor time',
+    )
     args = parser.parse_args()
     if args.shared:
         global clock

@@ -19,7 +19,8 @@ from urllib.request import urlopen
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def children(pid: int) -> list[int]: return [int(c) for c in Path(f'/proc/{pid}/task/{pid}/children').read_text().split()]
+def children(pid: int) -> list[int]:
+    return [int(c) for c in Path(f'/proc/{pid}/task/{pid}/children').read_text().split()]
 
 
 def megabytes(pid: int) -> tuple[float, float]:

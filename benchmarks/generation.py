@@ -35,12 +35,16 @@ IMPORT = 'import time; start = time.{0}(); import {1}; print(time.{0}() - start)
 
 
 def run(program: str, *args) -> str:
-    return subprocess.run([sys.executable, '-c', program, *map(str, args)], capture_output=True, text=True, check=True).stdout
+    return subprocess.run(
+        [sys.executable, '-c', program, *map(str, args)], capture_output=True, text=True, check=True
+    ).stdout
 
 
 def products(dtype: torch.dtype):
     "A function that does the decoder's matrix products for `SLICE` images, and nothing else."
-    layers = [layer for layer in load_checkpoint(default_weights())[0].decoder.layers if isinstance(layer, torch.nn.Linear)]
+    layers = [
+        layer for layer in load_checkpoint(default_weights())[0].decoder.layers if isinstance(layer, torch.nn.Linear)
+    ]
     weights = [layer.weight.detach().to(dtype) for layer in layers]
     inputs, outputs = ([torch.rand(SLICE, w.shape[side], dtype=dtype) for w in weights] for side in (1, 0))
     def once():
@@ -68,19 +72,35 @@ def main() -> None:
     base = figures[PRODUCTS]
     print(f"{'drawing digits on the CPU':34}{'of products':>12}{'fastest':>9}{'µs an image':>13}{'fastest':>9}")
     for name, s in sorted(figures.items(), key=lambda item: item[1]['median']):
-        print(f"{name:34}{base['median'] / s['median']:12.0%}{base['fastest'] / s['fastest']:9.0%}{s['median'] * 1e6:13.1f}{s['fastest'] * 1e6:9.1f}")
+        print(
+            f"{name:34}{base['median'] / s['median']:12.0%}{base['fastest'] / s['fastest']:9.0%}{s['median'] * 1e6:13.1f}{s['fastest'] * 1e6:9.1f}"
+        )
 
     clicks = sorted(seconds(lambda: gen.generate(7)) * 1e3 for _ in range(1000))
     p50, p95 = clicks[500], clicks[950]
     print(f'five digits, generate(7): {p50:.2f} ms in the median, {p95:.2f} ms at the 95th percentile of 1,000 calls')
 
     million = json.loads(run(A_MILLION, args.images, torch.get_num_threads(), ticks))
-    print(f"{args.images:,} images: {million['seconds']:.1f} s; the process takes {million['peak'] / 1e6:,.0f} MB, {million['result'] / 1e6:,.0f} MB of it the result")
+    print(
+        f"{args.images:,} images: {million['seconds']:.1f} s; the process takes {million['peak'] / 1e6:,.0f} MB, {million['result'] / 1e6:,.0f} MB of it the result"
+    )
 
-    imports = summary(take_turns({name: lambda name=name: float(run(IMPORT.format(ticks, name))) for name in ('torch', 'mnist_vae.generator')}, args.rounds))
+    imports = summary(
+        take_turns(
+            {
+                name: lambda name=name: float(run(IMPORT.format(ticks, name)))
+                for name in ('torch', 'mnist_vae.generator')
+            },
+            args.rounds,
+        )
+    )
     alone, with_ours = (imports[name]['median'] for name in imports)
     print(f'import mnist_vae.generator: {with_ours:.2f} s, of which torch alone takes {alone:.2f} s')
-    print('Medians of {rounds} rounds; {cpu}, {threads} threads, {clock} time, PyTorch {torch}.'.format(rounds=args.rounds, **machine()))
+    print(
+        'Medians of {rounds} rounds; {cpu}, {threads} threads, {clock} time, PyTorch {torch}.'.format(
+            rounds=args.rounds, **machine()
+        )
+    )
     save(args.out, dict(rounds=args.rounds, images=args.images, seconds_an_image=figures, million=million,
                         generate_ms=dict(p50=p50, p95=p95), import_seconds=imports))
 

@@ -40,7 +40,10 @@ CUT = OSError, EOFError, ConnectionClosed, InvalidHandshake, InvalidMessage
 
 def long_picture() -> bytes:
     "A PNG of 1 by 16,000,000 pixels, in a few hundred bytes: unpacked it is 16 MB, as RGB 48."
-    def chunk(name: bytes, data: bytes) -> bytes: return struct.pack('>I', len(data)) + name + data + struct.pack('>I', zlib.crc32(name + data))
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack('>I', len(data)) + name + data + struct.pack('>I', zlib.crc32(name + data))
+
     head = struct.pack('>IIBBBBB', 1, 16_000_000, 8, 0, 0, 0, 0)
     return b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', head) + chunk(b'IDAT', zlib.compress(bytes(100))) + chunk(b'IEND', b'')
 
@@ -52,7 +55,10 @@ class Attacker:
 
     async def request(self, method='GET', path='/', host=None, body=b'', **headers) -> str:
         "Status of the answer, or 'cut'."
-        lines = [f'{method} {path} HTTP/1.1', f'Host: {host or self.host}', *(f'{name}: {value}' for name, value in headers.items())]
+        lines = [
+            f'{method} {path} HTTP/1.1', f'Host: {host or self.host}',
+            *(f'{name}: {value}' for name, value in headers.items()),
+        ]
         writer = None
         try:
             reader, writer = await asyncio.open_connection('127.0.0.1', self.server.port)
@@ -90,9 +96,16 @@ class Attacker:
 
     async def uploads(self):
         "Two megabytes to the endpoint for uploads, in every method and some spellings."
-        paths = '/_stcore/upload_file/x/y', '/_stcore/upload_file/x/y/', '//_stcore/upload_file/x/y', '/_stcore/upload%5Ffile/x/y'
+        paths = (
+            '/_stcore/upload_file/x/y', '/_stcore/upload_file/x/y/', '//_stcore/upload_file/x/y',
+            '/_stcore/upload%5Ffile/x/y',
+        )
         body = bytes(2_000_000)
-        return await self.many(lambda i: self.request(('PUT', 'POST', 'DELETE')[i % 3], paths[i % 4], body=body, **{'Content-Length': len(body)}))
+        return await self.many(
+            lambda i: self.request(
+                ('PUT', 'POST', 'DELETE')[i % 3], paths[i % 4], body=body, **{'Content-Length': len(body)}
+            )
+        )
 
     async def foreign_origins(self):
         "Pages of other sites that open a websocket."
@@ -111,12 +124,18 @@ class Attacker:
 
     async def closed_paths(self):
         "What Streamlit offers and the app does not use."
-        paths = '/_stcore/metrics', '/_stcore/agent/mcp', '/_stcore/script-health-check', '/component/x/y', '/auth/login', '/app/static/x', '/../app.py'
+        paths = (
+            '/_stcore/metrics', '/_stcore/agent/mcp', '/_stcore/script-health-check', '/component/x/y', '/auth/login',
+            '/app/static/x', '/../app.py',
+        )
         return await self.many(lambda i: self.request(path=paths[i % len(paths)]))
 
     async def clear_cache(self):
         "Messages that empty the cache of all visitors, and others that are not for visitors."
-        kinds = BackMsg(clear_cache=True), BackMsg(set_run_on_save=True), BackMsg(load_git_info=True), BackMsg(debug_shutdown_runtime=True)
+        kinds = (
+            BackMsg(clear_cache=True), BackMsg(set_run_on_save=True), BackMsg(load_git_info=True),
+            BackMsg(debug_shutdown_runtime=True),
+        )
         messages = [kind.SerializeToString() for kind in kinds] * (self.n // HANDS // 4 + 1)
         return await self.by_all_hands(messages)
 
@@ -175,9 +194,20 @@ class Attacker:
 
 
 # What each attack may be answered with: it is refused, closed or left unanswered, and never served.
-ATTACKS = {'uploads': {'405', 'cut'}, 'foreign_origins': {'403'}, 'wrong_hosts': {'403'}, 'closed_paths': {'404', '400'}, 'clear_cache': {'open'},
-           'floods': {'open'}, 'long_pictures': {'open'}, 'huge_states': {'1009'}, 'huge_messages': {'1009', 'cut'},
-           'garbage': {'1002', '1003'}, 'half_open': {'open', 'cut'}, 'silent_websockets': {'open', 'cut'}}
+ATTACKS = {
+    'uploads': {'405', 'cut'},
+    'foreign_origins': {'403'},
+    'wrong_hosts': {'403'},
+    'closed_paths': {'404', '400'},
+    'clear_cache': {'open'},
+    'floods': {'open'},
+    'long_pictures': {'open'},
+    'huge_states': {'1009'},
+    'huge_messages': {'1009', 'cut'},
+    'garbage': {'1002', '1003'},
+    'half_open': {'open', 'cut'},
+    'silent_websockets': {'open', 'cut'},
+}
 
 
 def attack(port: int, n: int, name: str) -> Counter:
@@ -227,8 +257,13 @@ async def siege(server: Server, n: int, names=tuple(ATTACKS)) -> list[dict]:
         _, pictures = await asyncio.wait_for(newcomer.open(), TIMEOUT)
         fives.append(newcomer.five(pictures))
         await newcomer.close()
-        rows.append(dict(name=name, answers=dict(answers), seconds=seconds, alone=await calm_clicks(), waits=waits, wrong=wrong_pictures(fives),
-                         memory=server.memory(), peak=server.memory('VmHWM'), read=server.bytes_read() - read, errors=visitor.errors + newcomer.errors))
+        rows.append(
+            dict(
+                name=name, answers=dict(answers), seconds=seconds, alone=await calm_clicks(), waits=waits,
+                wrong=wrong_pictures(fives), memory=server.memory(), peak=server.memory('VmHWM'),
+                read=server.bytes_read() - read, errors=visitor.errors + newcomer.errors,
+            )
+        )
     await visitor.close()
     attacker.shutdown()
     return rows
@@ -245,11 +280,15 @@ def broken_limits(row: dict) -> list[str]:
 
 def report(rows: list[dict]) -> bool:
     print(f'without an attack, 95% of the clicks of one visitor wait {rows[-1]["alone"] * 1000:.0f} ms or less')
-    print(f'{"attack":18} {"seconds":>8} {"waits, p50":>11} {"p95 ms":>7} {"longest":>8} {"memory":>7} {"peak MB":>8}  answers')
+    print(
+        f'{"attack":18} {"seconds":>8} {"waits, p50":>11} {"p95 ms":>7} {"longest":>8} {"memory":>7} {"peak MB":>8}  answers'
+    )
     for row in rows:
         p50, p95 = (np.percentile(row['waits'], p) * 1000 for p in (50, 95))
         answers = ', '.join(f'{count} × {answer}' for answer, count in sorted(row['answers'].items()))
-        print(f'{row["name"]:18} {row["seconds"]:8.1f} {p50:11.0f} {p95:7.0f} {max(row["waits"]) * 1000:8.0f} {row["memory"]:7.0f} {row["peak"]:8.0f}  {answers}')
+        print(
+            f'{row["name"]:18} {row["seconds"]:8.1f} {p50:11.0f} {p95:7.0f} {max(row["waits"]) * 1000:8.0f} {row["memory"]:7.0f} {row["peak"]:8.0f}  {answers}'
+        )
     broken = [f'{row["name"]}: {limit}' for row in rows for limit in broken_limits(row)]
     for limit in broken: print(f'broken: {limit}')
     return not broken

@@ -30,7 +30,9 @@ OURS, USUAL, PYTHAE, FLOOR = 'ours', 'the usual loop', "pythae's trainer", 'matr
 
 class Pictures(MNIST):
     "torchvision's own data set, with `ToTensor` for every image, from tensors instead of its files."
-    def __init__(self, images, labels): self.data, self.targets, self.transform, self.target_transform = images, labels, ToTensor(), None
+
+    def __init__(self, images, labels):
+        self.data, self.targets, self.transform, self.target_transform = images, labels, ToTensor(), None
 
 
 def usual_loop(images, labels):
@@ -51,7 +53,10 @@ def floor(images):
     "The matrix products of an epoch and nothing else: one forward and up to two backward for each layer; mu and logvar are one."
     h1, h2 = HIDDEN
     sizes = [(N_PIXELS, h1), (h1, h2), (h2, 2 * LATENT_DIM), (LATENT_DIM + N_CLASSES, h2), (h2, h1), (h1, N_PIXELS)]
-    layers = [[torch.rand(*shape) for shape in ((BATCH, i), (o, i), (BATCH, o), (BATCH, o), (o, i), (BATCH, i))] for i, o in sizes]
+    layers = [
+        [torch.rand(*shape) for shape in ((BATCH, i), (o, i), (BATCH, o), (BATCH, o), (o, i), (BATCH, i))]
+        for i, o in sizes
+    ]
     for _ in range(-(-len(images) // BATCH)):
         for n, (x, w, g, a, gw, gx) in enumerate(layers):
             torch.mm(x, w.T, out=a)
@@ -81,13 +86,19 @@ def pythae_trainer(images, labels) -> float:
         def __init__(self):
             super().__init__()
             h1, h2 = HIDDEN
-            self.net = torch.nn.Sequential(torch.nn.Linear(LATENT_DIM, h2), torch.nn.ReLU(), torch.nn.Linear(h2, h1), torch.nn.ReLU(),
-                                           torch.nn.Linear(h1, N_PIXELS), torch.nn.Sigmoid())
+            self.net = torch.nn.Sequential(
+                torch.nn.Linear(LATENT_DIM, h2), torch.nn.ReLU(), torch.nn.Linear(h2, h1), torch.nn.ReLU(),
+                torch.nn.Linear(h1, N_PIXELS), torch.nn.Sigmoid(),
+            )
         def forward(self, z): return ModelOutput(reconstruction=self.net(z).view(-1, 1, 28, 28))
 
     with tempfile.TemporaryDirectory() as folder:
-        model = PythaeVAE(VAEConfig(input_dim=(1, 28, 28), latent_dim=LATENT_DIM, reconstruction_loss='bce'), Encoder(), Decoder())
-        config = BaseTrainerConfig(output_dir=folder, num_epochs=1, learning_rate=1e-3, per_device_train_batch_size=BATCH, no_cuda=True)
+        model = PythaeVAE(
+            VAEConfig(input_dim=(1, 28, 28), latent_dim=LATENT_DIM, reconstruction_loss='bce'), Encoder(), Decoder()
+        )
+        config = BaseTrainerConfig(
+            output_dir=folder, num_epochs=1, learning_rate=1e-3, per_device_train_batch_size=BATCH, no_cuda=True
+        )
         trainer = BaseTrainer(model, BaseDataset(images[:, None] / 255, labels), training_config=config)
         trainer.prepare_training()
         return seconds(lambda: trainer.train_step(1))
@@ -105,7 +116,11 @@ def main() -> None:
         start_up.append(whole * (1 - share))
         return whole * share
 
-    contestants = {OURS: ours, USUAL: lambda: seconds(lambda: usual_loop(images, labels)), FLOOR: lambda: seconds(lambda: floor(images))}
+    contestants = {
+        OURS: ours,
+        USUAL: lambda: seconds(lambda: usual_loop(images, labels)),
+        FLOOR: lambda: seconds(lambda: floor(images)),
+    }
     try:
         import pythae  # noqa: F401
         contestants[PYTHAE] = lambda: pythae_trainer(images, labels)
@@ -114,10 +129,18 @@ def main() -> None:
     base, ours_, usual = (figures[name]['median'] for name in (FLOOR, OURS, USUAL))
     print(f"{'one epoch on the CPU':24}{'× products':>11}{'fastest':>9}{'seconds':>9}{'fastest':>9}")
     for name, s in sorted(figures.items(), key=lambda item: -item[1]['median']):
-        print(f"{name:24}{s['median'] / base:11.2f}{s['fastest'] / figures[FLOOR]['fastest']:9.2f}{s['median']:9.2f}{s['fastest']:9.2f}")
-    print(f'ours is {usual / ours_:.2f} times as fast as the usual loop; the products alone would be {usual / base:.2f} times. '
-          f'Start-up of ours: {min(start_up):.2f} s, once.')
-    print('Medians of {rounds} rounds; {cpu}, {threads} threads, {clock} time, PyTorch {torch}.'.format(rounds=args.rounds, **machine()))
+        print(
+            f"{name:24}{s['median'] / base:11.2f}{s['fastest'] / figures[FLOOR]['fastest']:9.2f}{s['median']:9.2f}{s['fastest']:9.2f}"
+        )
+    print(
+        f'ours is {usual / ours_:.2f} times as fast as the usual loop; the products alone would be {usual / base:.2f} times. '
+        f'Start-up of ours: {min(start_up):.2f} s, once.'
+    )
+    print(
+        'Medians of {rounds} rounds; {cpu}, {threads} threads, {clock} time, PyTorch {torch}.'.format(
+            rounds=args.rounds, **machine()
+        )
+    )
     save(args.out, dict(rounds=args.rounds, seconds=figures, start_up=min(start_up)))
 
 

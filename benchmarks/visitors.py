@@ -46,7 +46,11 @@ def free_port() -> int:
 
 class Server:
     "The app as a process of its own on loopback; `with` waits until it is healthy, and ends it."
-    def __init__(self, python: str = sys.executable, command: list[str] | None = None, cwd: Path = ROOT, env: dict | None = None, port: int = 0):
+
+    def __init__(
+        self, python: str = sys.executable, command: list[str] | None = None, cwd: Path = ROOT, env: dict | None = None,
+        port: int = 0,
+    ):
         self.port = port or free_port()
         self.command = command or [python, '-m', 'streamlit', 'run', 'app.py', '--server.headless=true',
                                    '--server.address=127.0.0.1', f'--server.port={self.port}']
@@ -55,7 +59,9 @@ class Server:
     def __enter__(self):
         self.log = tempfile.TemporaryFile('w+')
         self.started = time.perf_counter()
-        self.process = subprocess.Popen(self.command, cwd=self.cwd, env=self.env, stdout=self.log, stderr=subprocess.STDOUT)
+        self.process = subprocess.Popen(
+            self.command, cwd=self.cwd, env=self.env, stdout=self.log, stderr=subprocess.STDOUT
+        )
         while time.perf_counter() - self.started < TIMEOUT:
             try:
                 if urlopen(f'{self.origin}/_stcore/health', timeout=1).read() == b'ok':
@@ -82,7 +88,9 @@ class Server:
 
     def memory(self, of: str = 'VmRSS') -> float:
         "Resident memory in MB (10⁶ bytes), shared libraries included; `of='VmHWM'` is its peak since the start."
-        return int(re.search(rf'{of}:\s+(\d+) kB', Path(f'/proc/{self.process.pid}/status').read_text())[1]) * 1024 / 1e6
+        return (
+            int(re.search(rf'{of}:\s+(\d+) kB', Path(f'/proc/{self.process.pid}/status').read_text())[1]) * 1024 / 1e6
+        )
 
     def bytes_read(self) -> int:
         "Bytes that it has read so far, from files and from connections."
@@ -107,7 +115,9 @@ class Visitor:
         writer = None
         try:
             reader, writer = await asyncio.open_connection('127.0.0.1', self.server.port)
-            writer.write(f'GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{self.server.port}\r\nOrigin: {self.server.origin}\r\n\r\n'.encode())
+            writer.write(
+                f'GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{self.server.port}\r\nOrigin: {self.server.origin}\r\n\r\n'.encode()
+            )
             head = (await reader.readuntil(b'\r\n\r\n')).decode('latin-1')
             if ' 200 ' not in head.splitlines()[0]: raise RuntimeError(f'{path}: {head.splitlines()[0]}')
             return head, await reader.readexactly(int(re.search(r'(?i)content-length: (\d+)', head)[1]))
@@ -150,7 +160,8 @@ class Visitor:
         "A rerun: the address, the state of every widget, and what was just done."
         message = BackMsg()
         message.rerun_script.query_string = self.query
-        for name, value in {**self.values, **triggers}.items(): message.rerun_script.widget_states.widgets.add(id=name, **value)
+        for name, value in {**self.values, **triggers}.items():
+            message.rerun_script.widget_states.widgets.add(id=name, **value)
         return message.SerializeToString()
 
     async def run(self, **triggers) -> tuple[float, dict[str, bytes]]:
@@ -167,8 +178,10 @@ class Visitor:
             elif kind == 'page_info_changed': self.query = reply.page_info_changed.query_string
             elif kind == 'session_event' and reply.session_event.WhichOneof('type') == 'script_compilation_exception':
                 raise RuntimeError('the script does not compile')
-            elif kind == 'delta' and reply.delta.WhichOneof('type') == 'add_block': self.tabs = reply.delta.add_block.tab_container.id or self.tabs
-            elif kind == 'delta' and reply.delta.WhichOneof('type') == 'new_element': self.look_at(reply.delta.new_element, addresses)
+            elif kind == 'delta' and reply.delta.WhichOneof('type') == 'add_block':
+                self.tabs = reply.delta.add_block.tab_container.id or self.tabs
+            elif kind == 'delta' and reply.delta.WhichOneof('type') == 'new_element':
+                self.look_at(reply.delta.new_element, addresses)
             elif kind == 'script_finished' and reply.script_finished == ForwardMsg.FINISHED_SUCCESSFULLY: break
             elif kind == 'script_finished' and reply.script_finished == ForwardMsg.FINISHED_WITH_COMPILE_ERROR:
                 raise RuntimeError('the script does not compile')
@@ -179,8 +192,10 @@ class Visitor:
         name = element.WhichOneof('type')
         if name == 'exception': self.errors.append(str(element))
         elif name in INPUTS: self.note(name, getattr(element, name))
-        elif name == 'bidi_component' and 'pad' in element.bidi_component.component_name: self.pad = element.bidi_component.id
-        elif name == 'imgs': addresses.update({img.alt: img.url for img in element.imgs.imgs if img.url.startswith('/media/')})
+        elif name == 'bidi_component' and 'pad' in element.bidi_component.component_name:
+            self.pad = element.bidi_component.id
+        elif name == 'imgs':
+            addresses.update({img.alt: img.url for img in element.imgs.imgs if img.url.startswith('/media/')})
 
     async def show_tab(self, name: str, **triggers):
         "Choose a tab, as a click on it does."
@@ -206,8 +221,14 @@ class Visitor:
         self.sent += 1
         mime = 'image/png' if kind == 'drawing' else 'image/jpeg'
         url = f'data:{mime};base64,{base64.b64encode(picture).decode()}'
-        value = dict(kind=kind, serial=self.sent, path='M84 60L196 60L126 230' if kind == 'drawing' else '', picture=url)
-        return {f'$$STREAMLIT_INTERNAL_KEY_{self.pad}__events': dict(json_trigger_value=json.dumps([dict(event='sent', value=value)]))}
+        value = dict(
+            kind=kind, serial=self.sent, path='M84 60L196 60L126 230' if kind == 'drawing' else '', picture=url
+        )
+        return {
+            f'$$STREAMLIT_INTERNAL_KEY_{self.pad}__events': dict(
+                json_trigger_value=json.dumps([dict(event='sent', value=value)])
+            )
+        }
 
 
 def drawing() -> bytes:

@@ -24,7 +24,8 @@ def render() -> dict[str, bytes]:
     notebook = nbformat.read(ROOT / 'nbs' / 'index.ipynb', as_version=4)
     notebook.metadata['language_info'] = {'name': 'python'}
     for cell in notebook.cells:
-        if cell.cell_type == 'code' and 'echo: false' in cell.source: cell.metadata['transient'] = {'remove_source': True}
+        if cell.cell_type == 'code' and 'echo: false' in cell.source:
+            cell.metadata['transient'] = {'remove_source': True}
     exporter = MarkdownExporter(extra_loaders=[DictLoader({'readme.md.j2': TEMPLATE})], template_file='readme.md.j2')
     body, resources = exporter.from_notebook_node(notebook, resources={'output_files_dir': PICTURES})
     body = re.sub(r'\]\((\w+\.ipynb)\)', r'](nbs/\1)', body)       # links between notebooks, seen from the root

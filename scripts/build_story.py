@@ -77,9 +77,11 @@ def latents() -> bytes:
 
 def bars(z: Tensor) -> bytes:
     "A latent (D,) as bars up and down from a line, one for each number: an SVG."
-    step, middle, unit = 10, 30, 9                                  # pixels: from bar to bar, the line, a standard deviation
-    shapes = [f'<rect x="{step * i + 1}" y="{middle - max(v, 0) * unit:.1f}" width="{step - 2}" height="{abs(v) * unit:.1f}"/>'
-              for i, v in enumerate(z.clamp(-3, 3).tolist())]
+    step, middle, unit = 10, 30, 9  # pixels: from bar to bar, the line, a standard deviation
+    shapes = [
+        f'<rect x="{step * i + 1}" y="{middle - max(v, 0) * unit:.1f}" width="{step - 2}" height="{abs(v) * unit:.1f}"/>'
+        for i, v in enumerate(z.clamp(-3, 3).tolist())
+    ]
     return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {step * len(z)} {2 * middle}">'
             f'<g fill="{ACCENT}">{"".join(shapes)}</g>'
             f'<path d="M0 {middle}H{step * len(z)}" stroke="{GREY}"/></svg>\n').encode()
@@ -89,11 +91,14 @@ def render() -> dict[str, bytes]:
     "The files, by their names in web/story/."
     sevens = torch.full((10,), DIGIT)
     normal = sample_standard_normal(load_checkpoint(TEXTBOOK)[0], sevens, SEED)
-    rows = dict(normal=normal, priors=DigitGenerator.load(TEXTBOOK).sample(sevens, SEED), refined=DigitGenerator.load().sample(sevens, SEED))
+    rows = dict(
+        normal=normal, priors=DigitGenerator.load(TEXTBOOK).sample(sevens, SEED),
+        refined=DigitGenerator.load().sample(sevens, SEED),
+    )
     files = {'textbook.json': (json.dumps(figures(), indent=1) + '\n').encode(), 'latents.svg': latents()}
     files |= {f'sevens-{name}.png': png(sheet(images, columns=5)) for name, images in rows.items()}
     prior = ClassPrior(**load_checkpoint(default_weights())[1]['prior'])
-    z = prior.sample(sevens[:3], torch.Generator().manual_seed(SEED))                # those of the first three refined sevens
+    z = prior.sample(sevens[:3], torch.Generator().manual_seed(SEED))  # those of the first three refined sevens
     for i in range(len(z)): files |= {f'z-{i + 1}.svg': bars(z[i]), f'seven-{i + 1}.png': png(rows['refined'][i])}
     return files
 

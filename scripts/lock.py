@@ -48,8 +48,11 @@ def pins(path: Path) -> list[str]:
 def lock(upgrade: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:
         whole = Path(folder) / 'whole.txt'
-        if not upgrade: whole.write_text('\n'.join(line for path in (LOCK, GPU) if path.exists() for line in pins(path)))
-        options = ['--universal', '--python-version', PYTHONS[0], '--no-header', '--no-annotate', '--output-file', whole]
+        if not upgrade:
+            whole.write_text('\n'.join(line for path in (LOCK, GPU) if path.exists() for line in pins(path)))
+        options = [
+            '--universal', '--python-version', PYTHONS[0], '--no-header', '--no-annotate', '--output-file', whole,
+        ]
         uv('compile', SOURCE, *options, *(['--upgrade'] if upgrade else []))
         found = pins(whole)
     for path, cuda in ((LOCK, False), (GPU, True)):
@@ -60,8 +63,10 @@ def check() -> None:
     for python in PYTHONS:
         for platform in PLATFORMS:
             with tempfile.TemporaryDirectory() as target:
-                uv('install', '--dry-run', '--only-binary', ':all:', '--no-deps', '--target', target, '--python-version', python,
-                   '--python-platform', platform, '-r', LOCK)
+                uv(
+                    'install', '--dry-run', '--only-binary', ':all:', '--no-deps', '--target', target,
+                    '--python-version', python, '--python-platform', platform, '-r', LOCK,
+                )
             print(f'Python {python}, {platform}: a wheel of everything')
 
 

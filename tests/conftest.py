@@ -1,16 +1,22 @@
-"""What several tests need: the checkout, real MNIST, the browser, and the environment that serves the app."""
+"""What several tests need: the checkout, MNIST, the browser, the image of the app; and how tests run side by side."""
 import os
+import pickle
 import shutil
 import socket
-import subprocess
 import sys
 from functools import cache
 from pathlib import Path
 
+os.environ.setdefault('OMP_NUM_THREADS', '1')       # before torch: tests run side by side, each on a core of its own
+
 import pytest
+from filelock import FileLock
+
+import dockerfile
 
 ROOT = Path(__file__).resolve().parent.parent
 CI = os.environ.get('CI') == 'true'  # there, nothing that CI can provide may be skipped
+WORKER = 'PYTEST_XDIST_WORKER' in os.environ        # one of several processes that run the tests side by side
 
 
 @cache
@@ -50,17 +56,75 @@ def browser(chromium):
     "A headless browser, by Playwright; of one module, because nothing else may run an event loop beside it."
     from playwright.sync_api import sync_playwright
     with sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=chromium, args=['--no-sandbox', '--disable-gpu', '--disable-background-networking'])
+        options = ['--no-sandbox', '--disable-gpu', '--disable-background-networking']
+        browser = p.chromium.launch(executable_path=chromium, args=options)
         yield browser
         browser.close()
 
 
 @pytest.fixture(scope='session')
-def app_python(tmp_path_factory) -> str:
-    "The Python that serves the app: in CI of an environment made of requirements.txt alone, elsewhere the running one."
-    if not CI: return sys.executable
-    env = tmp_path_factory.mktemp('app') / 'env'
-    subprocess.run([sys.executable, '-m', 'venv', env], check=True)
-    python = str(env / 'bin' / 'python')
-    subprocess.run([python, '-m', 'pip', 'install', '-q', '-r', ROOT / 'requirements.txt'], check=True)
-    return python
+def shared_folder(tmp_path_factory) -> Path:
+    "A folder that all processes of one run of the tests share."
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if WORKER else own
+
+
+@pytest.fixture(scope='session')
+def image(shared_folder) -> dockerfile.Image:
+    "What `docker build` makes, once for all processes: the first that asks builds it, the others wait."
+    kept = shared_folder / 'image.pickle'
+    with FileLock(shared_folder / 'image.lock'):
+        if not kept.exists():
+            (folder := shared_folder / 'image').mkdir()
+            kept.write_bytes(pickle.dumps(dockerfile.build(folder, fresh=CI)))
+    return pickle.loads(kept.read_bytes())
+
+
+@pytest.fixture(scope='session')
+def app_python(request) -> str:
+    "The Python that serves the app: in CI that of the image, with requirements.txt alone; elsewhere the running one."
+    return str(request.getfixturevalue('image').python) if CI else sys.executable
+
+
+# --- which tests are slow, and which run side by side ---
+
+SLOW_FIXTURES = {'app_python', 'browser', 'image', 'server', 'site', 'small_run', 'twenty_visitors'}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config):
+    "Unless -n says otherwise, tests of several files run in as many processes as there are cores, at most four."
+    option = config.option
+    if WORKER or not config.pluginmanager.hasplugin('xdist') or option.usepdb: return
+    one_file = len(config.args) == 1 and Path(config.args[0].partition('::')[0]).is_file()
+    if option.numprocesses is None and not one_file: option.numprocesses = min(os.cpu_count(), 4)
+    if option.dist == 'no': option.dist = 'loadgroup'
+    option.loadscopereorder = False                 # the order is that of pytest_collection_modifyitems
+
+
+def pytest_collection_modifyitems(items):
+    """Mark what needs a browser or a server as slow. The tests of a file share fixtures, so they stay in one process.
+
+    A test with a group of its own keeps it. Such groups come first, so that no long one is left for the end; files
+    in which something is measured come last, when there is little that would have to wait for it.
+    """
+    measured = {item.path for item in items if item.get_closest_marker('alone')}
+    own = {item for item in items if item.get_closest_marker('xdist_group')}
+    for item in items:
+        if SLOW_FIXTURES & set(item.fixturenames): item.add_marker(pytest.mark.slow)
+        if item not in own: item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    items.sort(key=lambda item: 0 if item in own else 2 if item.path in measured else 1)      # stable
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item):
+    "While a test marked `alone` runs, tests of other processes wait, and it waits for those that run."
+    if not WORKER: return (yield)
+    import fcntl
+    folder = item.config._tmp_path_factory.getbasetemp().parent
+    alone = item.get_closest_marker('alone')
+    with open(folder / 'gate', 'w') as gate, open(folder / 'room', 'w') as room:
+        fcntl.flock(gate, fcntl.LOCK_EX)            # held by whoever waits to be alone, so that nobody slips in before
+        fcntl.flock(room, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        fcntl.flock(gate, fcntl.LOCK_UN)
+        return (yield)

@@ -66,7 +66,9 @@ def test_images_stay_until_something_is_asked(app):
 def test_images_follow_the_digit(app):
     app.selectbox[0].select(3).run()
     assert {alt.split(',')[0] for _, alt in pictures(app)} == {'Handwritten three'}
-    assert f'generate(3, n=5, seed={app.number_input[0].value})' in app.code[0].value, 'the code beside them draws the same'
+    assert f'generate(3, n=5, seed={app.number_input[0].value})' in app.code[0].value, (
+        'the code beside them draws the same'
+    )
 
 
 def test_link_reopens_the_same_images(app):
@@ -74,13 +76,26 @@ def test_link_reopens_the_same_images(app):
     app.button[0].click().run()
     assert pictures(visit(digit='4', seed=app.query_params['seed'])) == pictures(app)
     number = pictures(visit(tab='Number', hand='7'), of='number')
-    assert number == pictures(visit(tab='Number', hand='7', seed='3'), of='number') != pictures(visit(tab='Number', hand='5'), of='number')
-    assert pictures(visit(digit='4', seed='12')) == pictures(visit(digit='4', seed='12')) != pictures(visit(digit='4', seed='13'))
+    assert (
+        number
+        == pictures(visit(tab='Number', hand='7', seed='3'), of='number')
+        != pictures(visit(tab='Number', hand='5'), of='number')
+    )
+    assert (
+        pictures(visit(digit='4', seed='12'))
+        == pictures(visit(digit='4', seed='12'))
+        != pictures(visit(digit='4', seed='13'))
+    )
 
 
-@pytest.mark.parametrize('parameters', [dict(digit='x'), dict(digit='12'), dict(seed='-4'), dict(seed='99999999999'), dict(seed='²'), dict(tab='Nowhere'),
-                                        dict(hand='1e5'), dict(number='12a'), dict(number='1' * 21), dict(digit='<b>', seed='')],
-                         ids=lambda parameters: '&'.join(parameters))
+@pytest.mark.parametrize(
+    'parameters',
+    [
+        dict(digit='x'), dict(digit='12'), dict(seed='-4'), dict(seed='99999999999'), dict(seed='²'),
+        dict(tab='Nowhere'), dict(hand='1e5'), dict(number='12a'), dict(number='1' * 21), dict(digit='<b>', seed=''),
+    ],
+    ids=lambda parameters: '&'.join(parameters),
+)
 def test_bad_link_falls_back_with_a_note(parameters):
     at = visit(**parameters)
     assert all(name in at.info[0].value for name in parameters) and '<' not in at.info[0].value
@@ -103,7 +118,9 @@ def test_number_in_one_handwriting():
     ((_, alt),) = pictures(at, of='number')
     assert alt == 'The number 1234567 in one handwriting', 'spaces do not count'
     assert at.query_params['number'] == '1234567'
-    assert pictures(visit(tab='Number', number='1 234 567', hand=at.query_params['hand']), of='number') == pictures(at, of='number')
+    assert pictures(visit(tab='Number', number='1 234 567', hand=at.query_params['hand']), of='number') == pictures(
+        at, of='number'
+    )
 
 
 def test_sliders_and_morph():
@@ -123,7 +140,9 @@ def test_sliders_and_morph():
 def test_quality_is_that_of_the_checkpoint():
     card = load_checkpoint(default_weights())[1]['metrics']['quality']['rows']['class priors']
     at = visit(tab='Quality')
-    assert [metric.value for metric in at.metric] == [f'{card["consistency"]:.2%}', f'{card["worst_digit"]:.2%}', f'{card["fid"]:.2f}', f'{card["cas"]:.2%}']
+    assert [metric.value for metric in at.metric] == [
+        f'{card["consistency"]:.2%}', f'{card["worst_digit"]:.2%}', f'{card["fid"]:.2f}', f'{card["cas"]:.2%}',
+    ]
 
 
 def test_closed_tabs_take_no_time(app):
@@ -133,9 +152,15 @@ def test_closed_tabs_take_no_time(app):
 @contextmanager
 def serve(python, home, port):
     "Serve the app as README says, for somebody who never ran Streamlit before: no question may hold it up."
-    process = subprocess.Popen([python, '-m', 'streamlit', 'run', 'app.py', '--server.headless=false',
-                                f'--server.port={port}', '--server.address=127.0.0.1'],
-                               cwd=ROOT, env=os.environ | dict(HOME=str(home), USERPROFILE=str(home)), stdin=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [
+            python, '-m', 'streamlit', 'run', 'app.py', '--server.headless=false', f'--server.port={port}',
+            '--server.address=127.0.0.1',
+        ],
+        cwd=ROOT,
+        env=os.environ | dict(HOME=str(home), USERPROFILE=str(home)),
+        stdin=subprocess.DEVNULL,
+    )
     address = f'http://127.0.0.1:{port}'
     try:
         for _ in range(240):
@@ -162,7 +187,9 @@ both_looks = pytest.mark.parametrize('width, scheme', [(1280, 'light'), (375, 'd
 def settle(page):
     "Wait until the script has run to its end."
     page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]')
-    page.wait_for_function('() => !document.querySelector("[data-testid=stSkeleton]") && [...document.images].every(i => i.complete)')
+    page.wait_for_function(
+        '() => !document.querySelector("[data-testid=stSkeleton]") && [...document.images].every(i => i.complete)'
+    )
 
 
 def watch(page) -> list[str]:
@@ -173,9 +200,13 @@ def watch(page) -> list[str]:
 
 
 def source(page, alt, other_than=None) -> str:
-    "The address of the picture whose alternative text has `alt` in it, once it is another than `other_than`, and is there."
-    return page.wait_for_function('''([alt, other]) => [...document.querySelectorAll("img")].find(
-        i => i.alt.includes(alt) && i.complete && i.naturalWidth && i.src != other)?.src''', arg=[alt, other_than]).json_value()
+    """The address of the picture whose alternative text has `alt` in it, once it is another than `other_than`, and is
+    there."""
+    return page.wait_for_function(
+        '''([alt, other]) => [...document.querySelectorAll("img")].find(
+        i => i.alt.includes(alt) && i.complete && i.naturalWidth && i.src != other)?.src''',
+        arg=[alt, other_than],
+    ).json_value()
 
 
 @cache
@@ -190,13 +221,20 @@ def asked(url) -> dict:
     "What the address asks for: the last of repeated parameters counts, and nonsense is as if unsaid."
     said = dict(parse_qsl(urlsplit(url).query))
     said['number'] = ''.join(said.get('number', '').split())
-    fits = dict(tab=lambda v: v in TABS, digit=lambda v: re.fullmatch('[0-9]', v), number=lambda v: re.fullmatch('[0-9]{1,20}', v),
-                seed=lambda v: re.fullmatch('[0-9]{1,10}', v) and int(v) < 2**32)
-    return {name: said[name] if name in said and fits.get(name, fits['seed'])(said[name]) else usual for name, usual in UNSAID.items()}
+    fits = dict(
+        tab=lambda v: v in TABS, digit=lambda v: re.fullmatch('[0-9]', v),
+        number=lambda v: re.fullmatch('[0-9]{1,20}', v),
+        seed=lambda v: re.fullmatch('[0-9]{1,10}', v) and int(v) < 2**32,
+    )
+    return {
+        name: said[name] if name in said and fits.get(name, fits['seed'])(said[name]) else usual
+        for name, usual in UNSAID.items()
+    }
 
 
 def grey(page, images) -> list[np.ndarray]:
-    "The grey levels of images of the page; of those that the server no longer has, since newer ones took their place, none."
+    """The grey levels of images of the page; of those that the server no longer has, since newer ones took their
+    place, none."""
     answers = [page.request.get(image.get_attribute('src', timeout=1000)) for image in images]
     return [np.asarray(Image.open(io.BytesIO(answer.body()))) for answer in answers if answer.ok]
 
@@ -216,7 +254,8 @@ def shown_and_due(page) -> tuple[list[np.ndarray], list[np.ndarray]]:
 
 
 def agrees(page) -> bool:
-    "Whether the open tab is the address's, and shows what the address asks for; a number that is none shows no picture, but says so."
+    """Whether the open tab is the address's, and shows what the address asks for; a number that is none shows no
+    picture, but says so."""
     said = asked(page.url)
     if not page.get_by_role('tab', name=said['tab'], selected=True).count(): return False
     if said['tab'] == 'Number' and page.get_by_text('digits from 0 to 9').count(): return True
@@ -248,8 +287,14 @@ def five(page, digit, seed) -> list[str]:
     return [image.get_attribute('src') for image in page.get_by_role('img', name='variation').all()]
 
 
-# What each tab shows last: a picture with this alternative text. How it works and Quality are looked at in test_quality_tab.py.
-LAST = {'Generate': 'variation 5 of 5', 'Handwriting': '', 'Number': 'in one handwriting', 'Explore': 'at this point of the map'}
+# What each tab shows last: a picture with this alternative text. How it works and Quality are looked at in
+# test_quality_tab.py.
+LAST = {
+    'Generate': 'variation 5 of 5',
+    'Handwriting': '',
+    'Number': 'in one handwriting',
+    'Explore': 'at this point of the map',
+}
 TABS = [*LAST, 'How it works', 'Quality']
 
 
@@ -264,7 +309,7 @@ def test_fits_and_is_accessible(server, browser, tab, width, scheme):
     settle(page)
     assert page.evaluate('document.documentElement.scrollWidth') <= width, 'nothing to scroll sideways'
     height = page.evaluate('document.querySelector("[data-testid=stMain]").scrollHeight')
-    page.set_viewport_size({'width': width, 'height': height})           # all of it: what is out of view is not looked at
+    page.set_viewport_size({'width': width, 'height': height})  # all of it: what is out of view is not looked at
     if folder := os.environ.get('SCREENSHOTS'): page.screenshot(path=f'{folder}/app-{tab.lower()}-{scheme}-{width}.png')
     found = Axe().run(page).response['violations']
     assert not found, [(violation['id'], [node['html'] for node in violation['nodes']]) for violation in found]
@@ -295,7 +340,11 @@ def test_number_is_kept(server, browser):
     settle(page)
     with page.expect_download() as file: page.get_by_role('button', name='PNG transparent').click()
     picture = Image.open(file.value.path())
-    assert file.value.suggested_filename == '31415926-handwriting-0-transparent.png' and picture.mode == 'LA' and picture.size == (8 * 8 * 28, 8 * 28)
+    assert (
+        file.value.suggested_filename == '31415926-handwriting-0-transparent.png'
+        and picture.mode == 'LA'
+        and picture.size == (8 * 8 * 28, 8 * 28)
+    )
     page.close()
 
 
@@ -305,7 +354,7 @@ def test_bad_link_gives_way_to_a_good_one(server, browser):
     page.get_by_text('no usable digit and no usable seed').wait_for()
     assert len(set(five(page, 7, 0))) == 5
     page.get_by_role('button', name='Generate 5 Images').click()
-    page.wait_for_function('() => /^[?]seed=\\d+$/.test(location.search)')                            # one that can be shared
+    page.wait_for_function('() => /^[?]seed=\\d+$/.test(location.search)')  # one that can be shared
     expect(page.get_by_text('no usable')).to_have_count(0)
     page.close()
 
@@ -352,18 +401,24 @@ def test_visitor_picks_a_digit_and_clicks(server, browser, width, scheme):
     seed = re.search(r'seed=(\d+)', page.url)[1]
     name, data = download('NPZ')
     assert name == f'digit-3-seed-{seed}.npz'
-    with np.load(io.BytesIO(data)) as arrays: assert np.array_equal(arrays['images'], seen) and arrays['labels'].tolist() == [3] * 5
+    with np.load(io.BytesIO(data)) as arrays:
+        assert np.array_equal(arrays['images'], seen) and arrays['labels'].tolist() == [3] * 5
     name, data = download('ZIP')
     assert len(zipfile.ZipFile(io.BytesIO(data)).namelist()) == 6 and name.endswith('.zip')
     assert Image.open(io.BytesIO(download('PNG sheet')[1])).size == (8 * (5 * 30 - 2), 8 * 28)
 
     with page.expect_download() as file: page.get_by_role('button', name='Save 3').click()
-    assert np.array_equal(np.asarray(Image.open(file.value.path()).resize((28, 28), Image.Resampling.NEAREST)), seen[2]), 'one of the five'
+    assert np.array_equal(
+        np.asarray(Image.open(file.value.path()).resize((28, 28), Image.Resampling.NEAREST)), seen[2]
+    ), 'one of the five'
 
     visitor = browser.new_page()                                     # somebody who was sent the link
     visitor.goto(page.url)
     five(visitor, 3, seed)
-    shared = [visitor.request.get(image.evaluate('i => i.src')).body() for image in visitor.get_by_role('img', name='variation').all()]
+    shared = [
+        visitor.request.get(image.evaluate('i => i.src')).body()
+        for image in visitor.get_by_role('img', name='variation').all()
+    ]
     assert shared == second
     visitor.close()
     assert problems == []
@@ -412,15 +467,23 @@ def page(server, browser):
     assert not problems
 
 
-@pytest.mark.parametrize('tab, folded, field', [('Generate', 'Get these five again', 'Seed'), ('Number', 'Get this handwriting again', 'Handwriting')])
+@pytest.mark.parametrize(
+    'tab, folded, field',
+    [('Generate', 'Get these five again', 'Seed'), ('Number', 'Get this handwriting again', 'Handwriting')],
+)
 def test_whatever_is_typed_into_a_seed(page, tab, folded, field):
     open_tab(page, tab)
     unfold(page, folded)
     spin = page.get_by_role('spinbutton', name=field)
     parameter = 'seed' if field == 'Seed' else 'hand'
-    for text, seed in (('1', '1'), ('0', '0'), ('5', '5'), ('', '0'), ('abc', '0'), ('4294967295', '4294967295'), ('4294967296', '4294967295'), ('1', '1')):
+    for text, seed in (
+        ('1', '1'), ('0', '0'), ('5', '5'), ('', '0'), ('abc', '0'), ('4294967295', '4294967295'),
+        ('4294967296', '4294967295'), ('1', '1'),
+    ):
         type_into(page, 'spinbutton', field, text)
-        page.wait_for_function('([name, seed]) => (new URLSearchParams(location.search).get(name) ?? "0") == seed', arg=[parameter, seed])
+        page.wait_for_function(
+            '([name, seed]) => (new URLSearchParams(location.search).get(name) ?? "0") == seed', arg=[parameter, seed]
+        )
         alive(page)
     for button, seed in (('Decrement', '0'), ('Increment', '1'), ('Increment', '2'), ('Decrement', '1')):
         page.get_by_role('button', name=button).click()
@@ -430,8 +493,11 @@ def test_whatever_is_typed_into_a_seed(page, tab, folded, field):
 
 
 def test_any_address_can_be_used(server, page):
-    for query in ('seed=0&hand=0', 'digit=7', 'seed=1&seed=2', 'digit=3&digit=x', 'tab=Generate&digit=7&seed=0&number=2026&hand=0', 'tab=Number&number=+1+2+',
-                  'tab=Number&number=&hand=', 'seed=%00', 'digit=%C2%B2', 'embed=true', 'x=1&x=2', 'tab=&digit='):
+    for query in (
+        'seed=0&hand=0', 'digit=7', 'seed=1&seed=2', 'digit=3&digit=x',
+        'tab=Generate&digit=7&seed=0&number=2026&hand=0', 'tab=Number&number=+1+2+', 'tab=Number&number=&hand=',
+        'seed=%00', 'digit=%C2%B2', 'embed=true', 'x=1&x=2', 'tab=&digit=',
+    ):
         page.goto(f'{server}/?{query}')
         alive(page)
         open_tab(page, 'Generate')
@@ -506,7 +572,10 @@ def in_tab(tab, act):
 
 SEEDS = ['0', '1', '', 'abc', '4294967295', '4294967296', '77', '1e5', '-3']
 NUMBERS = ['2026', '', 'abc', ' 12 34 ', '1' * 21, '0', '007', '31415926535897932384']
-LINKS = ['', 'seed=0&hand=0', 'digit=7', 'seed=1&seed=2', 'digit=12&seed=-1', 'tab=Nowhere', 'tab=Number&number=12a', 'tab=Explore', 'digit=3&seed=00012']
+LINKS = [
+    '', 'seed=0&hand=0', 'digit=7', 'seed=1&seed=2', 'digit=12&seed=-1', 'tab=Nowhere', 'tab=Number&number=12a',
+    'tab=Explore', 'digit=3&seed=00012',
+]
 
 
 def type_seed(page, rng):
@@ -526,7 +595,8 @@ def step_seed(page, rng):
         if button.is_enabled(): button.click()
 
 
-def generate(page, rng): page.get_by_role('button', name='Generate 5 Images').click(click_count=rng.choice([1, 1, 2, 5]))
+def generate(page, rng):
+    page.get_by_role('button', name='Generate 5 Images').click(click_count=rng.choice([1, 1, 2, 5]))
 
 
 def generate_and_hurry_back(page, rng):
@@ -548,20 +618,37 @@ def hasty_tabs(page, rng):
     for tab in rng.choices(TABS, k=4): page.get_by_role('tab', name=tab).click()
 
 
-ACTS = [in_tab('Generate', lambda page, rng: choose(page, 'Digit', rng.choice('0123456789'))), in_tab('Generate', generate), in_tab('Generate', type_seed),
-        in_tab('Generate', step_seed), in_tab('Generate', choose_and_generate), in_tab('Generate', generate_and_hurry_back),
-        in_tab('Number', lambda page, rng: type_into(page, 'textbox', 'Number', rng.choice(NUMBERS))), in_tab('Number', type_hand),
-        in_tab('Number', lambda page, rng: page.get_by_role('button', name='New handwriting').click(click_count=rng.choice([1, 3]))),
-        in_tab('Explore', move_a_slider), in_tab('Explore', lambda page, rng: choose(page, rng.choice(['From', 'To']), rng.choice('0123456789'))),
-        in_tab('Explore', lambda page, rng: page.get_by_text('Animate').click()),
-        lambda page, rng: open_tab(page, rng.choice(TABS)), hasty_tabs,
-        lambda page, rng: page.go_back(), lambda page, rng: page.go_back(), lambda page, rng: page.go_forward(),
-        lambda page, rng: page.evaluate('{setTimeout(() => history.back()); setTimeout(() => history.back())}'), lambda page, rng: page.reload(),
-        lambda page, rng: page.goto(page.url.partition('?')[0] + '?' + rng.choice(LINKS)), lambda page, rng: a_second_tab(page)]
+ACTS = [
+    in_tab('Generate', lambda page, rng: choose(page, 'Digit', rng.choice('0123456789'))),
+    in_tab('Generate', generate),
+    in_tab('Generate', type_seed),
+    in_tab('Generate', step_seed),
+    in_tab('Generate', choose_and_generate),
+    in_tab('Generate', generate_and_hurry_back),
+    in_tab('Number', lambda page, rng: type_into(page, 'textbox', 'Number', rng.choice(NUMBERS))),
+    in_tab('Number', type_hand),
+    in_tab(
+        'Number',
+        lambda page, rng: page.get_by_role('button', name='New handwriting').click(click_count=rng.choice([1, 3])),
+    ),
+    in_tab('Explore', move_a_slider),
+    in_tab('Explore', lambda page, rng: choose(page, rng.choice(['From', 'To']), rng.choice('0123456789'))),
+    in_tab('Explore', lambda page, rng: page.get_by_text('Animate').click()),
+    lambda page, rng: open_tab(page, rng.choice(TABS)),
+    hasty_tabs,
+    lambda page, rng: page.go_back(),
+    lambda page, rng: page.go_back(),
+    lambda page, rng: page.go_forward(),
+    lambda page, rng: page.evaluate('{setTimeout(() => history.back()); setTimeout(() => history.back())}'),
+    lambda page, rng: page.reload(),
+    lambda page, rng: page.goto(page.url.partition('?')[0] + '?' + rng.choice(LINKS)),
+    lambda page, rng: a_second_tab(page),
+]
 
 
 def test_back_overtakes_a_click(page, server):
-    "The answer to a click may come when the visitor has already gone back: what is shown and the address agree all the same."
+    """The answer to a click may come when the visitor has already gone back: what is shown and the address agree all
+    the same."""
     for _ in range(15):
         before = page.url
         page.get_by_role('button', name='Generate 5 Images').click()
@@ -572,12 +659,14 @@ def test_back_overtakes_a_click(page, server):
 
 def test_sixty_random_acts(page, server):
     "Whatever a visitor does in whatever order: no error, and always the pictures of the address."
-    rng = Random(3)                                                  # among its acts are clicks that a press of Back overtakes
+    rng = Random(3)  # among its acts are clicks that a press of Back overtakes
     for _ in range(60):
         rng.choice(ACTS)(page, rng)
-        try: alive(page)
-        except PlaywrightError:                                      # back to before the visit began, or another document meanwhile
-            if not page.url.startswith(server): page.goto(server)
+        try:
+            alive(page)
+        except PlaywrightError:  # back to before the visit began, or another document meanwhile
+            if not page.url.startswith(server):
+                page.goto(server)
             alive(page)
 
 
@@ -679,11 +768,16 @@ def test_nothing_moves_by_itself(server, browser):
         page.goto(f'{server}/?tab={tab}')
         if tab in LAST: source(page, LAST[tab])
         alive(page)
-        files = [page.request.get(image.get_attribute('src')).body() for image in page.locator('img[src^="http"], img[src^="/"]').all()]
+        files = [
+            page.request.get(image.get_attribute('src')).body()
+            for image in page.locator('img[src^="http"], img[src^="/"]').all()
+        ]
         assert not [data[:6] for data in files if data[:3] == b'GIF'], tab
     open_tab(page, 'Explore')
     with page.expect_download() as strip: download_buttons(page, 'morph-downloads')[0].click()
-    assert Image.open(strip.value.path()).size == (8 * (6 * 30 - 2), 8 * (2 * 30 - 2)), 'the twelve steps as they are shown'
+    assert Image.open(strip.value.path()).size == (8 * (6 * 30 - 2), 8 * (2 * 30 - 2)), (
+        'the twelve steps as they are shown'
+    )
     page.get_by_text('Animate').click()
     page.get_by_role('img', name='three turns into eight').wait_for()
     page.get_by_text('Animate').click()

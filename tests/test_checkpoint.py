@@ -907,7 +907,7 @@ def changed(change):
         (changed(lambda m: m.encoder.mu.bias.data.fill_(torch.nan)), 'encoder.mu.bias'),
         (changed(lambda m: nn.utils.parametrizations.weight_norm(m.encoder.mu)), 'encoder.mu'),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,     # the same in each process
 )
 def test_what_is_no_vae_is_refused(kept, model, words):
     with pytest.raises(ValueError, match=words):

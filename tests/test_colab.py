@@ -1,4 +1,5 @@
-"""The notebook for Colab: small, in a fresh kernel and a folder of its own; its first cell, on a Colab of straw; and what it shows."""
+"""The notebook for Colab: small, in a fresh kernel and a folder of its own; its first cell, on a Colab of straw; and
+what it shows."""
 import ast
 import re
 import sys
@@ -20,7 +21,19 @@ CELLS = {cell.id: cell for cell in nbformat.read(PATH, as_version=4).cells}
 SMALL = dict(N_IMAGES=4000, AE_EPOCHS=1, EPOCHS=12, BATCH_SIZE=32, N_GAUSSIANS=2, N_SAMPLES=20, JUDGE_EPOCHS=2)
 
 # What Colab ships, by the names that are imported: `pip list` there, less what nothing here needs.
-COLAB = {'IPython', 'PIL', 'google', 'ipywidgets', 'matplotlib', 'numpy', 'platformdirs', 'sklearn', 'torch', 'torchvision', 'tqdm'}
+COLAB = {
+    'IPython',
+    'PIL',
+    'google',
+    'ipywidgets',
+    'matplotlib',
+    'numpy',
+    'platformdirs',
+    'sklearn',
+    'torch',
+    'torchvision',
+    'tqdm',
+}
 NOT_ON_COLAB = {'nbdev', 'fastcore', 'execnb'}  # fastcore is there, but newer than nbdev's
 
 
@@ -32,12 +45,15 @@ def settings() -> dict:
 
 def run(cells, folder):
     "Run these cells in a fresh kernel that works in `folder`. Returns them, with their outputs."
-    nb = nbformat.v4.new_notebook(cells=[nbformat.from_dict(cell | dict(outputs=[])) if cell.cell_type == 'code' else cell for cell in cells])
+    nb = nbformat.v4.new_notebook(
+        cells=[nbformat.from_dict(cell | dict(outputs=[])) if cell.cell_type == 'code' else cell for cell in cells]
+    )
     NotebookClient(nb, timeout=900, kernel_name='python3', resources=dict(metadata=dict(path=str(folder)))).execute()
     return nb.cells
 
 
-def text(cell) -> str: return ''.join(out.text for out in cell.outputs if out.output_type == 'stream' and out.name == 'stdout')
+def text(cell) -> str:
+    return ''.join(out.text for out in cell.outputs if out.output_type == 'stream' and out.name == 'stdout')
 
 
 def imports(source) -> set[str]:
@@ -54,13 +70,16 @@ def straw(tmp_path_factory):
     folder = tmp_path_factory.mktemp('straw')
     (folder / 'pip').mkdir()
     (folder / 'pip' / '__init__.py').touch()
-    (folder / 'pip' / '__main__.py').write_text(f'import sys\nopen({str(folder / "asked")!r}, "a").write(" ".join(sys.argv[1:]) + "\\n")\n')
+    (folder / 'pip' / '__main__.py').write_text(
+        f'import sys\nopen({str(folder / "asked")!r}, "a").write(" ".join(sys.argv[1:]) + "\\n")\n'
+    )
     return folder
 
 
 @pytest.fixture(scope='module')
 def small_run(straw, tmp_path_factory):
-    "The whole notebook with small hyperparameters: its folder, its cells, and the names of all modules that its kernel loaded."
+    """The whole notebook with small hyperparameters: its folder, its cells, and the names of all modules that its
+    kernel loaded."""
     from conftest import CI, why_no_mnist
     if not CI and (reason := why_no_mnist()): pytest.skip(reason)
     cells = [cell.copy() for cell in CELLS.values()]
@@ -84,7 +103,7 @@ def test_runs_small_and_saves_a_generator(small_run):
     digits = torch.arange(10).repeat(10)
     images = DigitGenerator.load(folder / 'mnist_vae.pth').sample(digits, seed=0)
     assert images.shape == (100, 28, 28) and 0 <= images.min() and images.max() <= 1
-    reader = DigitGenerator.load()                                   # the weights that ship read what the small ones drew
+    reader = DigitGenerator.load()  # the weights that ship read what the small ones drew
     share = sum(reader.read(image) == d for image, d in zip(images, digits)) / 100
     assert share > .6, f'only {share:.0%} of the digits are the ones that were asked for'
 
@@ -102,7 +121,9 @@ def test_imports_nothing_that_colab_lacks(small_run):
     assert ROOT / 'mnist_vae' / 'metrics.py' in ours
     sources = [cell.source for cell in CELLS.values() if cell.cell_type == 'code'] + [path.read_text() for path in ours]
     needed = set().union(*map(imports, sources)) - sys.stdlib_module_names
-    assert 'mnist_vae' in needed and needed - {'mnist_vae'} <= COLAB, f'{needed - COLAB} must be installed by the first cell'
+    assert 'mnist_vae' in needed and needed - {'mnist_vae'} <= COLAB, (
+        f'{needed - COLAB} must be installed by the first cell'
+    )
 
 
 def test_installs_nothing_elsewhere(small_run, straw):
@@ -120,9 +141,13 @@ def test_installs_the_package_alone_on_colab(straw, tmp_path, monkeypatch):
     monkeypatch.setenv('PYTHONPATH', f'{straw}:{colab.parent.parent}')
     code = [cell for cell in CELLS.values() if cell.cell_type == 'code']
     assert code[0].id == 'install'
-    cells = {cell.id: cell for cell in run([CELLS[name] for name in ('install', 'hyperparameters', 'download')], tmp_path)}
+    cells = {
+        cell.id: cell for cell in run([CELLS[name] for name in ('install', 'hyperparameters', 'download')], tmp_path)
+    }
     url = settings()['git_url']
-    assert (straw / 'asked').read_text().splitlines() == [f'install -q --no-deps git+{url}']       # neither torch nor anything else
+    assert (straw / 'asked').read_text().splitlines() == [
+        f'install -q --no-deps git+{url}'
+    ]  # neither torch nor anything else
     assert text(cells['download']) == 'downloads mnist_vae.pth\n'
     (straw / 'asked').unlink()
 
@@ -145,7 +170,9 @@ def test_shows_the_whole_run():
         [plain.epochs, plain.batch_size, plain.lr, plain.kl_weight, plain.n_components]
     code = [cell for cell in CELLS.values() if cell.cell_type == 'code']
     outputs = [out for cell in code for out in cell.outputs]
-    assert not any('application/vnd.jupyter.widget-view+json' in out.get('data', {}) for out in outputs), 'a bar without its kernel is an error message'
+    assert not any('application/vnd.jupyter.widget-view+json' in out.get('data', {}) for out in outputs), (
+        'a bar without its kernel is an error message'
+    )
     assert all(out.metadata['image/png'].get('alt') for out in outputs if 'image/png' in out.get('data', {}))
     # The text says that a quarter is wrong, and that the class priors mend it. So do the figures above and below it.
     assert text(CELLS['train']).startswith('50 epochs;')

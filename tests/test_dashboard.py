@@ -1,4 +1,7 @@
-"""The dashboard: served by Voilà as README says, and used in a browser. What it does without one is tested in its notebook."""
+"""The dashboard: served by Voilà as README says, and used in a browser.
+
+What it does without one is tested in its notebook.
+"""
 import base64
 import io
 import os
@@ -66,14 +69,17 @@ def server(template, tmp_path_factory):
 
 
 def opened(browser, server, problems, width=1280, height=1500, scheme='light', address=''):
-    "The page, once its pictures are there; into `problems` goes what it complains of, and every request to another host."
+    """The page, once its pictures are there; into `problems` goes what it complains of, and every request to another
+    host."""
     page = browser.new_context(viewport={'width': width, 'height': height}, color_scheme=scheme).new_page()
     page.set_default_timeout(WAIT)
     page.on('pageerror', lambda e: problems.append(str(e)))
     page.on('console', lambda message: problems.append(message.text) if message.type == 'error' else None)
     page.on('request', lambda r: None if r.url.startswith((server, 'data:', 'blob:')) else problems.append(r.url))
     page.goto(server + address)
-    page.wait_for_function('() => [...document.querySelectorAll(".mnist-dash img")].filter(i => i.complete && i.naturalWidth).length == 4')
+    page.wait_for_function(
+        '() => [...document.querySelectorAll(".mnist-dash img")].filter(i => i.complete && i.naturalWidth).length == 4'
+    )
     page.wait_for_function('() => document.querySelectorAll(".mnist-dash [role=slider][aria-label]").length == 10')
     return page
 
@@ -92,10 +98,16 @@ def visit(server, browser):
 
 
 def picture(page, alt) -> torch.Tensor:
-    "The ink, (H, W) in [0, 1], of the image whose alternative text begins with the words `alt`; waits until it is there."
-    data = page.wait_for_function('''alt => [...document.querySelectorAll(".mnist-dash img")].find(
-        i => i.complete && i.alt.startsWith(alt) && !/[\\w.]/.test(i.alt[alt.length] ?? ""))?.src''', arg=alt).json_value()
-    return torch.from_numpy(np.array(Image.open(io.BytesIO(base64.b64decode(data.split(',')[1]))).getchannel('A'))) / 255
+    """The ink, (H, W) in [0, 1], of the image whose alternative text begins with the words `alt`; waits until it is
+    there."""
+    data = page.wait_for_function(
+        '''alt => [...document.querySelectorAll(".mnist-dash img")].find(
+        i => i.complete && i.alt.startsWith(alt) && !/[\\w.]/.test(i.alt[alt.length] ?? ""))?.src''',
+        arg=alt,
+    ).json_value()
+    return (
+        torch.from_numpy(np.array(Image.open(io.BytesIO(base64.b64decode(data.split(',')[1]))).getchannel('A'))) / 255
+    )
 
 
 def alts(page) -> list[str]: return page.locator('.mnist-dash img').evaluate_all('images => images.map(i => i.alt)')
@@ -116,38 +128,63 @@ CONTRAST = '''() => {
 }'''
 
 
-@pytest.mark.parametrize('width, height, scheme, address', [(1280, 1400, 'light', ''), (1280, 1400, 'dark', ''), (375, 2000, 'dark', ''), (375, 2000, 'light', ''),
-                                                            (1280, 1400, 'light', '/?theme=dark')])
+@pytest.mark.parametrize(
+    'width, height, scheme, address',
+    [
+        (1280, 1400, 'light', ''), (1280, 1400, 'dark', ''), (375, 2000, 'dark', ''), (375, 2000, 'light', ''),
+        (1280, 1400, 'light', '/?theme=dark'),
+    ],
+)
 def test_first_page(visit, width, height, scheme, address):
     page = visit(width, height, scheme, address)
     assert page.title() == page.get_by_role('heading', level=1).inner_text() == TITLE
     assert page.get_by_text(INTRODUCTION).count() == 1
     assert [re.sub(r'seed \d+', 'seed', alt) for alt in alts(page)] == [
-        'Handwritten seven, variations: 10, seed, temperature 1', 'The handwritten digits zero to nine, slant +0.0, width +0.0, height +0.0, thickness +0.0',
-        'Frame 1 of 24 on the way from three to eight', 'Six steps from three to eight, seed']
+        'Handwritten seven, variations: 10, seed, temperature 1',
+        'The handwritten digits zero to nine, slant +0.0, width +0.0, height +0.0, thickness +0.0',
+        'Frame 1 of 24 on the way from three to eight',
+        'Six steps from three to eight, seed',
+    ]
     assert [slider.get_attribute('aria-label') for slider in page.get_by_role('slider').all()] == SLIDERS
-    assert 'import' not in page.locator('body').inner_text() and 'from mnist_vae' not in page.content().split('application/vnd.voila.cell-output')[0], 'no cell of the chapter'
-    assert page.evaluate('[document.documentElement.scrollWidth, document.querySelector(".mnist-dash").scrollWidth]') <= [width, width], 'nothing to scroll sideways'
-    boxes = [box.bounding_box() for box in page.locator('.mnist-dash :is(img, button, input, .noUi-handle, .widget-readout)').all()]
+    assert (
+        'import' not in page.locator('body').inner_text()
+        and 'from mnist_vae' not in page.content().split('application/vnd.voila.cell-output')[0]
+    ), 'no cell of the chapter'
+    assert page.evaluate(
+        '[document.documentElement.scrollWidth, document.querySelector(".mnist-dash").scrollWidth]'
+    ) <= [width, width], 'nothing to scroll sideways'
+    boxes = [
+        box.bounding_box()
+        for box in page.locator('.mnist-dash :is(img, button, input, .noUi-handle, .widget-readout)').all()
+    ]
     assert all(box['x'] >= 0 and box['x'] + box['width'] <= width for box in boxes)
-    scale = [image.bounding_box()['width'] / image.evaluate('i => i.naturalWidth') for image in page.locator('.mnist-dash img').all()]
+    scale = [
+        image.bounding_box()['width'] / image.evaluate('i => i.naturalWidth')
+        for image in page.locator('.mnist-dash img').all()
+    ]
     assert all(abs(k - round(k)) < 1e-6 and k >= 2 for k in scale), 'every pixel of an image has the same size'
-    assert {image.evaluate('i => getComputedStyle(i).imageRendering') for image in page.locator('.mnist-dash img').all()} == {'pixelated'}
+    assert {
+        image.evaluate('i => getComputedStyle(i).imageRendering') for image in page.locator('.mnist-dash img').all()
+    } == {'pixelated'}
     least, where = page.evaluate(CONTRAST)
     assert least >= 4.5, where
     dark = scheme == 'dark' or 'dark' in address
     paper = page.evaluate('''() => [document.elementFromPoint(1, 1), document.querySelector(".mnist-dash")].map(e => {
         for (; getComputedStyle(e).backgroundColor == "rgba(0, 0, 0, 0)"; e = e.parentElement); return getComputedStyle(e).backgroundColor})''')
     expected = (DARK if dark else LIGHT)['paper']
-    assert ['#%02x%02x%02x' % tuple(map(int, re.findall(r'\d+', colour))) for colour in paper] == 2 * [expected], 'the page around it is of the same paper'
-    if folder := os.environ.get('SCREENSHOTS'): page.screenshot(path=f'{folder}/dashboard-{scheme}{"-theme-dark" if address else ""}-{width}.png')
+    assert ['#%02x%02x%02x' % tuple(map(int, re.findall(r'\d+', colour))) for colour in paper] == 2 * [expected], (
+        'the page around it is of the same paper'
+    )
+    if folder := os.environ.get('SCREENSHOTS'):
+        page.screenshot(path=f'{folder}/dashboard-{scheme}{"-theme-dark" if address else ""}-{width}.png')
 
 
 def test_sliders_by_keyboard(visit):
     page, gen = visit(), DigitGenerator.load()
     seed = int(page.get_by_role('spinbutton', name='Seed').first.input_value())
     seven = picture(page, 'Handwritten seven')
-    # Every frame that is shown while pictures change: is one missing, or somewhere else? And how long from key to picture?
+    # Every frame that is shown while pictures change: is one missing, or somewhere else? And how long from key to
+    # picture?
     page.evaluate('''() => {
       window.seen = []; window.times = [];
       const place = document.querySelector('.mnist-pictures'), box = () => JSON.stringify(document.querySelector('.mnist-pictures img').getBoundingClientRect());
@@ -174,7 +211,10 @@ def test_sliders_by_keyboard(visit):
 
     page.get_by_role('slider', name='Slant').focus()
     page.keyboard.press('End')
-    torch.testing.assert_close(picture(page, 'The handwritten digits zero to nine, slant +2.0'), sheet(gen.in_style([2.])), atol=.0021, rtol=0)
+    torch.testing.assert_close(
+        picture(page, 'The handwritten digits zero to nine, slant +2.0'), sheet(gen.in_style([2.0])), atol=0.0021,
+        rtol=0,
+    )
     page.get_by_role('button', name='Average handwriting').press('Enter')
     picture(page, 'The handwritten digits zero to nine, slant +0.0')
 
@@ -209,7 +249,9 @@ def test_visitors_do_not_see_each_other(visit):
     first.keyboard.press('Home')
     picture(first, 'Handwritten zero')
     first.get_by_role('button', name='New handwriting').click()
-    first.wait_for_function('() => ![...document.querySelectorAll(".mnist-dash img")].some(i => i.alt.includes("slant +0.0, width +0.0"))')
+    first.wait_for_function(
+        '() => ![...document.querySelectorAll(".mnist-dash img")].some(i => i.alt.includes("slant +0.0, width +0.0"))'
+    )
     second.get_by_role('slider', name='How many').focus()
     second.keyboard.press('ArrowLeft')
     picture(second, 'Handwritten seven, variations: 9')
@@ -217,15 +259,25 @@ def test_visitors_do_not_see_each_other(visit):
     assert [image.get_attribute('src') for image in second.locator('.mnist-dash img').all()][1:] == before[1][1:]
 
 
-@pytest.mark.parametrize('path', [f'voila/files/{PAGE.name}', 'voila/files/plain.pth', 'voila/render/index.ipynb', 'voila/tree/', 'index.ipynb', 'api/contents/'])
+@pytest.mark.parametrize(
+    'path',
+    [
+        f'voila/files/{PAGE.name}', 'voila/files/plain.pth', 'voila/render/index.ipynb', 'voila/tree/', 'index.ipynb',
+        'api/contents/',
+    ],
+)
 def test_nothing_else_is_served(server, path):
     with pytest.raises(HTTPError) as error: urlopen(f'{server}/{path}', timeout=60)
     assert error.value.code in (403, 404)
 
 
-# How else the page is started: command, and in which folder. `voila.json` is read in the root only, so here no process waits for visitors.
-ELSEWHERE = {'voila in nbs': ([sys.executable, '-m', 'voila', PAGE.name], PAGE.parent), 'voila in another folder': ([sys.executable, '-m', 'voila', PAGE], None),
-             'mnist-vae-dashboard in another folder': ([Path(sys.executable).with_name('mnist-vae-dashboard')], None)}
+# How else the page is started: command, and in which folder. `voila.json` is read in the root only, so here no process
+# waits for visitors.
+ELSEWHERE = {
+    'voila in nbs': ([sys.executable, '-m', 'voila', PAGE.name], PAGE.parent),
+    'voila in another folder': ([sys.executable, '-m', 'voila', PAGE], None),
+    'mnist-vae-dashboard in another folder': ([Path(sys.executable).with_name('mnist-vae-dashboard')], None),
+}
 
 
 def portrait(page) -> np.ndarray:
@@ -237,15 +289,21 @@ def portrait(page) -> np.ndarray:
     picture(page, 'Six steps from three to eight, seed 7')
     for i in (0, 2): expect(page.locator('.mnist-dash code').nth(i)).to_contain_text('seed=7')
     page.evaluate('document.activeElement.blur()')
-    page.wait_for_function('() => [...document.querySelectorAll(".mnist-dash img")].every(i => i.complete && i.naturalWidth)')
-    return np.asarray(Image.open(io.BytesIO(page.screenshot(full_page=True, animations='disabled', caret='hide'))).convert('RGB'))
+    page.wait_for_function(
+        '() => [...document.querySelectorAll(".mnist-dash img")].every(i => i.complete && i.naturalWidth)'
+    )
+    return np.asarray(
+        Image.open(io.BytesIO(page.screenshot(full_page=True, animations='disabled', caret='hide'))).convert('RGB')
+    )
 
 
 @pytest.mark.parametrize('start', ELSEWHERE)
 def test_looks_the_same_from_whatever_folder(server, browser, start, tmp_path):
     command, folder = ELSEWHERE[start]
     problems = []
-    ready = 'filled with' if 'mnist-vae-dashboard' in start else 'is running at'          # the command brings the settings along
+    ready = (
+        'filled with' if 'mnist-vae-dashboard' in start else 'is running at'
+    )  # the command brings the settings along
     with serving(command, folder or tmp_path, tmp_path / 'log.txt', ready) as address:
         for width, scheme in ((1280, 'light'), (375, 'dark')):
             portraits = []
@@ -254,8 +312,13 @@ def test_looks_the_same_from_whatever_folder(server, browser, start, tmp_path):
                 portraits.append(portrait(page))
                 page.context.close()
             if folder_of_screenshots := os.environ.get('SCREENSHOTS'):
-                for name, shot in zip(('root', start), portraits): Image.fromarray(shot).save(f'{folder_of_screenshots}/dashboard-{name}-{scheme}-{width}.png')
+                for name, shot in zip(('root', start), portraits):
+                    Image.fromarray(shot).save(f'{folder_of_screenshots}/dashboard-{name}-{scheme}-{width}.png')
             assert portraits[0].shape == portraits[1].shape, (start, width, scheme)
-            different = (abs(np.subtract(*portraits, dtype=int)) > 2).any(2)              # the browser may round a curve's edge by a level
-            assert not different.any(), (start, width, scheme, [(axis.min(), axis.max()) for axis in different.nonzero()])
+            different = (abs(np.subtract(*portraits, dtype=int)) > 2).any(
+                2
+            )  # the browser may round a curve's edge by a level
+            assert not different.any(), (
+                start, width, scheme, [(axis.min(), axis.max()) for axis in different.nonzero()],
+            )
     assert problems == []

@@ -510,7 +510,8 @@ with pytest.MonkeyPatch.context() as patch:
 
 def child(root, url):
     source = CHILD.format(tests=str(Path(__file__).parent), url=url, root=str(root))
-    return subprocess.Popen([sys.executable, '-c', source], stderr=subprocess.PIPE, text=True)
+    quiet = os.environ | {'TQDM_DISABLE': '1'}              # a bar that takes longer than a second is written to stderr
+    return subprocess.Popen([sys.executable, '-c', source], stderr=subprocess.PIPE, text=True, env=quiet)
 
 
 def test_two_processes_download_at_the_same_time(tiny, tmp_path, serve):

@@ -1,14 +1,11 @@
-"""What is deployed: the Dockerfile, step by step in a clean folder (no Docker needed), DigitalOcean's files, versions, load."""
+"""What is deployed: the Dockerfile, step by step in a clean folder (no Docker needed), DigitalOcean's files, versions,
+load."""
 import asyncio
-import fnmatch
-import json
-import os
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,83 +14,12 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from conftest import CI, ROOT
+from dockerfile import sent_to_the_build
 
 sys.path.insert(0, str(ROOT / 'benchmarks'))
-sys.modules.pop('app', None)                                                     # the app itself, if a test has imported it
+sys.modules.pop('app', None)  # the app itself, if a test has imported it
 import app as bench
 import visitors
-
-
-def instructions() -> list[tuple[str, str]]:
-    "The Dockerfile as (instruction, its argument), comments left out and long lines joined."
-    text = re.sub(r'^\s*#.*\n', '', (ROOT / 'Dockerfile').read_text(), flags=re.M).replace('\\\n', ' ')
-    return [tuple(line.split(maxsplit=1)) for line in text.splitlines() if line.strip()]
-
-
-def sent_to_the_build() -> set[str]:
-    "Files that git knows and .dockerignore lets through. Its last rule that fits decides; a rule that fits a folder fits all in it."
-    rules = [line for line in (ROOT / '.dockerignore').read_text().splitlines() if line and not line.startswith('#')]
-    def kept(file):
-        names = [file, *map(str, Path(file).parents)]
-        return [rule.startswith('!') for rule in rules if any(fnmatch.fnmatch(name, rule.removeprefix('!')) for name in names)][-1]
-    known = subprocess.run(['git', 'ls-files', '--cached', '--others', '--exclude-standard'], cwd=ROOT, check=True, capture_output=True, text=True)
-    return {file for file in known.stdout.splitlines() if kept(file)}
-
-
-def build(tmp: Path) -> SimpleNamespace:
-    """What `docker build` makes: a folder, variables, and the commands that it will run.
-
-    `python` is that of a fresh environment in CI. Elsewhere it is the running one, and the two steps that install PyTorch and
-    look at its build are left out: that environment is not the test's to change.
-    """
-    bin, image = tmp / 'bin', SimpleNamespace(folder=tmp, home=tmp / 'nonexistent', user='root')   # nobody has no home
-    bin.mkdir()
-    python = sys.executable
-    if CI:
-        subprocess.run([sys.executable, '-m', 'venv', tmp / 'env'], check=True)
-        python = tmp / 'env' / 'bin' / 'python'
-    (bin / 'python').write_text(f'#!/bin/sh\nexec {python} "$@"\n')
-    (bin / 'python').chmod(0o755)
-    image.env = {'PATH': f'{bin}:/usr/bin:/bin', 'HOME': str(image.home), 'LANG': 'C.UTF-8'}
-    files = sent_to_the_build()
-    for instruction, argument in instructions():
-        match instruction, argument.split():
-            case 'FROM', [name]: assert re.fullmatch(r'python:3\.\d+-slim@sha256:[0-9a-f]{64}', name)
-            case 'ENV', pairs: image.env.update(pair.split('=') for pair in pairs)
-            case 'ARG', [pair]:
-                name, value = pair.split('=')
-                image.env[name] = os.environ.get(name, value)                    # docker build --build-arg
-            case 'WORKDIR', [path]:
-                image.folder = image.folder / path.strip('/')
-                image.folder.mkdir()
-            case 'COPY', [*sources, target]:
-                for source in sources:
-                    found = [file for file in files if file == source or file.startswith(f'{source}/')]
-                    assert found, f'COPY {source}: .dockerignore keeps it out'
-                    for file in found:                                           # of a folder its content, of a file itself
-                        to = image.folder / target / (Path(file).relative_to(source) if (ROOT / source).is_dir() else Path(file).name)
-                        to.parent.mkdir(parents=True, exist_ok=True)
-                        shutil.copy2(ROOT / file, to)
-            case 'RUN', words:
-                env = image.env
-                if 'torch' in argument or 'pip' in words:
-                    if not CI: continue
-                    # The index in the Dockerfile may be out of reach; where pip finds packages otherwise is this machine's business.
-                    env = env | {'PIP_RETRIES': '0'} | {name: value for name, value in os.environ.items() if name.startswith('PIP_') or name == 'HOME'}
-                subprocess.run(['sh', '-c', argument], cwd=image.folder, env=env, check=True)
-            case 'USER', [name]: image.user = name
-            case 'EXPOSE', [port]: assert port == image.env['PORT']
-            case 'HEALTHCHECK', _: image.healthcheck = argument.split('CMD ', 1)[1]
-            case 'CMD', _: image.command = json.loads(argument)
-            case _: pytest.fail(f'{instruction} is new: teach this test to replay it')
-    return image
-
-
-@pytest.fixture(scope='module')
-def image(tmp_path_factory):
-    tmp = tmp_path_factory.mktemp('image')
-    yield build(tmp)
-    shutil.rmtree(tmp / 'env', ignore_errors=True)                               # PyTorch again
 
 
 @pytest.fixture(scope='module')
@@ -104,40 +30,62 @@ def server(image):
 
 
 def test_image_holds_the_app_and_nothing_else(image):
-    files = {str(path.relative_to(image.folder)) for path in image.folder.rglob('*') if path.is_file() and '__pycache__' not in path.parts}
+    files = {
+        str(path.relative_to(image.folder))
+        for path in image.folder.rglob('*')
+        if path.is_file() and '__pycache__' not in path.parts
+    }
     modules = {file for file in sent_to_the_build() if file.startswith('mnist_vae/')}
     page = {file for file in sent_to_the_build() if file.startswith('web/')}
     assert {'web/pad.html', 'web/pad.css', 'web/pad.js', 'web/map.html', 'web/map.css', 'web/map.js'} <= page
-    assert files == {'app.py', 'mnist_vae.pth', 'requirements.txt', 'requirements-gpu.txt', '.streamlit/config.toml'} | modules | page
+    assert (
+        files
+        == {'app.py', 'mnist_vae.pth', 'requirements.txt', 'requirements-gpu.txt', '.streamlit/config.toml'}
+        | modules
+        | page
+    )
     assert image.user not in ('root', '0')
 
 
 @pytest.fixture(scope='module')
 def twenty_visitors(image, server):
-    "What twenty visitors saw who came at once and did four things each; and that the app writes nothing, as its folder belongs to root in the image."
+    """What twenty visitors saw who came at once and did four things each; and that the app writes nothing, as its
+    folder belongs to root in the image."""
     before = {path: path.stat().st_mtime_ns for path in image.folder.rglob('*')}
     found = asyncio.run(bench.load(server, visitors=20, acts=4))
     assert {path: path.stat().st_mtime_ns for path in image.folder.rglob('*')} == before and not image.home.exists()
     return found
 
 
+@pytest.mark.alone
 def test_every_visitor_gets_their_own_pictures(twenty_visitors):
     assert twenty_visitors['errors'] == [] and twenty_visitors['wrong'] == 0
-    assert twenty_visitors['clicks'] == 20 + 40                                   # each came in, and clicked in two of the four rounds
+    assert twenty_visitors['clicks'] == 20 + 40  # each came in, and clicked in two of the four rounds
 
 
+@pytest.mark.alone
 def test_twenty_visitors_fit_the_smallest_instance(twenty_visitors):
-    if not CI and torch.version.cuda: pytest.skip("the running PyTorch is built for GPUs, which takes more memory than the image's; CI=true makes an environment")
+    if not CI and torch.version.cuda:
+        pytest.skip(
+            "the running PyTorch is built for GPUs, which takes more memory than the image's; "
+            'CI=true makes an environment'
+        )
     assert twenty_visitors['peak'] <= bench.MEMORY, f'{twenty_visitors["peak"]:.0f} MB'
 
 
+@pytest.mark.alone
 def test_nobody_waits_longer_than_the_queue_is(twenty_visitors):
     broken = [limit for limit in bench.broken_limits(twenty_visitors, 20) if 'MB' not in limit]
     assert broken == [], sorted(twenty_visitors['waits'])[-5:]
 
 
 def healthy(image, port) -> bool:
-    return subprocess.run(['sh', '-c', image.healthcheck], env=image.env | {'PORT': str(port)}, cwd=image.folder, capture_output=True).returncode == 0
+    return (
+        subprocess.run(
+            ['sh', '-c', image.healthcheck], env=image.env | {'PORT': str(port)}, cwd=image.folder, capture_output=True
+        ).returncode
+        == 0
+    )
 
 
 def test_health_check_tells_a_live_server_from_a_dead_one(image, server):
@@ -146,7 +94,9 @@ def test_health_check_tells_a_live_server_from_a_dead_one(image, server):
 
 def test_server_ends_when_asked(image):
     port = visitors.free_port()
-    with bench.Server(command=image.command, cwd=image.folder, env=image.env | {'PORT': str(port)}, port=port) as server:
+    with bench.Server(
+        command=image.command, cwd=image.folder, env=image.env | {'PORT': str(port)}, port=port
+    ) as server:
         assert server.stop() in (0, -15), 'the signal reaches it: it is not the child of a shell'
 
 
@@ -172,7 +122,12 @@ def pins(*names) -> list[Requirement]:
 @pytest.mark.parametrize('platform', ['linux', 'darwin', 'win32'])
 def test_lock_names_one_version_of_everything_asked_for(python, platform):
     "For each Python; whether there are wheels, `python scripts/lock.py --check` asks the index."
-    where = {'python_version': python, 'python_full_version': f'{python}.0', 'sys_platform': platform, 'platform_machine': 'x86_64'}
+    where = {
+        'python_version': python,
+        'python_full_version': f'{python}.0',
+        'sys_platform': platform,
+        'platform_machine': 'x86_64',
+    }
     found = {}
     for pin in pins('requirements.txt'):
         if pin.marker and not pin.marker.evaluate(where): continue
@@ -184,9 +139,17 @@ def test_lock_names_one_version_of_everything_asked_for(python, platform):
 
 def test_lock_names_all_that_is_installed(app_python):
     if not CI: pytest.skip('the running environment has more than the app needs; CI=true makes one of requirements.txt')
-    freeze = subprocess.run([app_python, '-m', 'pip', 'freeze', '--all'], check=True, capture_output=True, text=True).stdout
-    known = {(canonicalize_name(pin.name), next(iter(pin.specifier)).version) for pin in pins('requirements.txt', 'requirements-gpu.txt')}
-    installed = {(canonicalize_name(line.partition('==')[0]), line.partition('==')[2].partition('+')[0]) for line in freeze.splitlines()}
+    freeze = subprocess.run(
+        [app_python, '-m', 'pip', 'freeze', '--all'], check=True, capture_output=True, text=True
+    ).stdout
+    known = {
+        (canonicalize_name(pin.name), next(iter(pin.specifier)).version)
+        for pin in pins('requirements.txt', 'requirements-gpu.txt')
+    }
+    installed = {
+        (canonicalize_name(line.partition('==')[0]), line.partition('==')[2].partition('+')[0])
+        for line in freeze.splitlines()
+    }
     assert {(name, version) for name, version in installed if name != 'pip'} <= known
 
 

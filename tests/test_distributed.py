@@ -4,10 +4,13 @@ import os
 import subprocess
 import sys
 
+import pytest
 import torch
 
 from mnist_vae.generator import DigitGenerator
 from mnist_vae.training import train
+
+pytestmark = pytest.mark.slow
 
 PROGRAM = '''import json, os, sys, torch
 from mnist_vae.generator import DigitGenerator
@@ -26,14 +29,18 @@ json.dump(dict(history=history, sum=flat.double().sum().item(), norm=flat.double
 def test_two_processes_train_as_one(tmp_path):
     program = tmp_path / 'program.py'
     program.write_text(PROGRAM)
-    subprocess.run([sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', '2', program, tmp_path],
-                   check=True, timeout=300, env=os.environ | dict(OMP_NUM_THREADS='1'))
+    subprocess.run(
+        [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', '2', program, tmp_path],
+        check=True, timeout=300, env=os.environ | dict(OMP_NUM_THREADS='1'),
+    )
     first, second = (json.loads((tmp_path / f'{rank}.json').read_text()) for rank in (0, 1))
     assert first['norm'] == second['norm'] and first['sum'] == second['sum'], 'both hold the same weights'
 
     labels = torch.arange(10).repeat(130)
     images = (DigitGenerator.load().sample(labels, seed=0) * 255).byte()
-    model, history = train(images, labels, epochs=3, batch_size=100, kl_weight=.2, cosine=True, ema=.9, device='cpu', progress=False)
+    model, history = train(
+        images, labels, epochs=3, batch_size=100, kl_weight=0.2, cosine=True, ema=0.9, device='cpu', progress=False
+    )
     for alone, shared in zip(history, first['history'], strict=True):
         for name in 'loss', 'bce', 'kl': assert abs(alone[name] - shared[name]) < 1e-3 * alone[name], (alone, shared)
     norm = torch.nn.utils.parameters_to_vector(model.parameters()).double().norm().item()
@@ -41,9 +48,13 @@ def test_two_processes_train_as_one(tmp_path):
 
 
 def test_command_under_torchrun_writes_one_checkpoint(tmp_path, mnist):
-    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', '2', '--no-python',
-               os.path.join(os.path.dirname(sys.executable), 'mnist-vae'), 'train', '--recipe', 'plain', '--epochs', '1',
-               '--components', '1', '--device', 'cpu', '--quiet', '--out', tmp_path / 'shared.pth']
-    out = subprocess.run(command, check=True, timeout=500, capture_output=True, text=True, env=os.environ | dict(OMP_NUM_THREADS='1')).stdout
+    command = [
+        sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', '2', '--no-python',
+        os.path.join(os.path.dirname(sys.executable), 'mnist-vae'), 'train', '--recipe', 'plain', '--epochs', '1',
+        '--components', '1', '--device', 'cpu', '--quiet', '--out', tmp_path / 'shared.pth',
+    ]
+    out = subprocess.run(
+        command, check=True, timeout=500, capture_output=True, text=True, env=os.environ | dict(OMP_NUM_THREADS='1')
+    ).stdout
     assert out.count('shared.pth: ') == 1 and [p.name for p in tmp_path.iterdir()] == ['shared.pth']
     assert DigitGenerator.load(tmp_path / 'shared.pth').generate(3, seed=0).shape == (5, 28, 28)

@@ -1,4 +1,5 @@
-"""Notebooks stay fit for git and for readers: ids that say something, no metadata, pictures of the README that the code still draws."""
+"""Notebooks stay fit for git and for readers: ids that say something, no metadata, pictures of the README that the
+code still draws."""
 import base64
 import copy
 import io
@@ -22,8 +23,14 @@ def test_cell_ids_are_words_and_unique(path):
     "A random id changes with every tool that touches a notebook; a word stays, and the exported module shows it."
     ids = [cell.get('id', '') for cell in nbformat.read(path, as_version=4).cells]
     assert len(set(ids)) == len(ids)
-    assert [name for name in ids if not re.fullmatch(r'[a-z][a-z0-9]*(-[a-z0-9]+)*', name)] == [], 'an id is of small letters, figures and hyphens'
-    assert [name for name in ids if any(re.fullmatch('[0-9a-f]{6,}', part) and re.search('[0-9]', part) for part in name.split('-'))] == [], 'a random id'
+    assert [name for name in ids if not re.fullmatch(r'[a-z][a-z0-9]*(-[a-z0-9]+)*', name)] == [], (
+        'an id is of small letters, figures and hyphens'
+    )
+    assert [
+        name
+        for name in ids
+        if any(re.fullmatch('[0-9a-f]{6,}', part) and re.search('[0-9]', part) for part in name.split('-'))
+    ] == [], 'a random id'
 
 
 @pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda path: path.stem)
@@ -35,11 +42,21 @@ def test_nothing_is_kept_that_changes_from_run_to_run(path):
     for cell in notebook.cells:
         assert not cell.metadata and cell.get('execution_count') is None and not cell.get('attachments'), cell.id
         for output in cell.get('outputs', []):
-            assert output.get('execution_count') is None and set(output.get('metadata', {})) <= {'image/png', 'image/gif', 'image/jpeg'}, cell.id
-            assert not re.search(r'0x[0-9a-f]{6,}', str(output.get('text', '')) + str(output.get('data', {}).get('text/plain', ''))), f'{cell.id}: an address in memory'
+            assert output.get('execution_count') is None and set(output.get('metadata', {})) <= {
+                'image/png',
+                'image/gif',
+                'image/jpeg',
+            }, cell.id
+            assert not re.search(
+                r'0x[0-9a-f]{6,}', str(output.get('text', '')) + str(output.get('data', {}).get('text/plain', ''))
+            ), f'{cell.id}: an address in memory'
 
 
-CHAPTERS = [path for path in NOTEBOOKS if any(cell.source.startswith('#| default_exp') for cell in nbformat.read(path, as_version=4).cells)]
+CHAPTERS = [
+    path
+    for path in NOTEBOOKS
+    if any(cell.source.startswith('#| default_exp') for cell in nbformat.read(path, as_version=4).cells)
+]
 
 
 def test_chapters_begin_with_the_same_map_and_their_own_place_in_it():
@@ -86,23 +103,36 @@ def shown(notebook):
     for cell in notebook.cells:
         for i, output in enumerate(cell.get('outputs', [])):
             data = output.get('data', {'text/plain': output.get('text', '')})
-            if 'image/png' in data: kept[cell.id, i] = np.asarray(Image.open(io.BytesIO(base64.b64decode(data['image/png']))).convert('RGB')).astype(int)
+            if 'image/png' in data:
+                kept[cell.id, i] = np.asarray(
+                    Image.open(io.BytesIO(base64.b64decode(data['image/png']))).convert('RGB')
+                ).astype(int)
             else: kept[cell.id, i] = data.get('text/markdown', data.get('text/plain'))
     return kept
 
 
 def blocks(picture, size=12):
-    "Mean colours of squares of `size` pixels, so that the edges of letters, which every version of a font draws otherwise, do not count."
+    """Mean colours of squares of `size` pixels, so that the edges of letters, which every version of a font draws
+    otherwise, do not count."""
     h, w = (side // size * size for side in picture.shape[:2])
     return picture[:h, :w].reshape(h // size, size, w // size, size, 3).mean((1, 3))
 
 
 def stale(before, after):
-    "Names of the cells whose outputs differ: texts at all, pictures where a square is lighter or darker, or of another colour, by an eighth."
+    """Names of the cells whose outputs differ: texts at all, pictures where a square is lighter or darker, or of
+    another colour, by an eighth."""
+
     def same(a, b):
         if isinstance(a, str) or isinstance(b, str): return isinstance(a, str) and isinstance(b, str) and a == b
         return a.shape == b.shape and abs(blocks(a) - blocks(b)).max() < 32
-    return sorted({key[0] for key in before.keys() | after.keys() if not (key in before and key in after and same(before[key], after[key]))})
+
+    return sorted(
+        {
+            key[0]
+            for key in before.keys() | after.keys()
+            if not (key in before and key in after and same(before[key], after[key]))
+        }
+    )
 
 
 @pytest.fixture(scope='module')
@@ -112,16 +142,24 @@ def index():
     executed = copy.deepcopy(kept)
     for cell in executed.cells:
         if cell.cell_type == 'code': cell.outputs = []
-    NotebookClient(executed, timeout=600, kernel_name='python3', resources={'metadata': {'path': str(ROOT / 'nbs')}}).execute()
+    NotebookClient(
+        executed, timeout=600, kernel_name='python3', resources={'metadata': {'path': str(ROOT / 'nbs')}}
+    ).execute()
     return shown(kept), shown(executed)
 
 
+@pytest.mark.slow
 def test_readme_shows_what_its_code_draws_now(index):
     kept, now = index
-    assert sum(not isinstance(output, str) for output in kept.values()) == len(list((ROOT / 'README_files').iterdir())) >= 2
+    assert (
+        sum(not isinstance(output, str) for output in kept.values())
+        == len(list((ROOT / 'README_files').iterdir()))
+        >= 2
+    )
     assert stale(kept, now) == [], 'run nbs/index.ipynb and scripts/build_readme.py'
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('cell', ['picture', 'card-picture'])
 def test_stale_picture_is_noticed(index, cell):
     "One digit of the fifty in the place of another, or one dot of the card missing."
@@ -130,7 +168,9 @@ def test_stale_picture_is_noticed(index, cell):
     picture = old[cell, 0].copy()
     if cell == 'picture': picture[:84, :84] = picture[84:168, 252:336]
     else:
-        y, x = np.unravel_index((picture.max(2) - picture.min(2)).argmax(), picture.shape[:2])           # the strongest colour is in a dot
+        y, x = np.unravel_index(
+            (picture.max(2) - picture.min(2)).argmax(), picture.shape[:2]
+        )  # the strongest colour is in a dot
         picture[y - 10:y + 10, x - 10:x + 10] = 255
     old[cell, 0] = picture
     assert stale(old, now) == [cell]

@@ -1,4 +1,5 @@
-"""What an import brings along: whoever only draws digits waits for nothing that training, plotting or a dashboard needs."""
+"""What an import brings along: whoever only draws digits waits for nothing that training, plotting or a dashboard
+needs."""
 import subprocess
 import sys
 
@@ -11,21 +12,50 @@ PROGRAM = '''import sys, torch
 before = set(sys.modules)
 import mnist_vae.{module}
 print(*sorted(set(sys.modules) - before))'''
-FOREIGN = {'torchvision', 'matplotlib', 'sklearn', 'ipywidgets', 'IPython', 'streamlit', 'tqdm', 'scipy', 'platformdirs'}
-TRAINING = {'torch.distributed', 'torch.optim', 'mnist_vae.step', 'mnist_vae.training', 'mnist_vae.refine', 'mnist_vae.recipe'}
+FOREIGN = {
+    'torchvision',
+    'matplotlib',
+    'sklearn',
+    'ipywidgets',
+    'IPython',
+    'streamlit',
+    'tqdm',
+    'scipy',
+    'platformdirs',
+}
+TRAINING = {
+    'torch.distributed',
+    'torch.optim',
+    'mnist_vae.step',
+    'mnist_vae.training',
+    'mnist_vae.refine',
+    'mnist_vae.recipe',
+}
 
 
 @pytest.mark.parametrize('module', ['checkpoint', 'generator'])
 def test_drawing_loads_nothing_of_training(module):
-    run = subprocess.run([sys.executable, '-c', PROGRAM.format(module=module)], cwd=ROOT, capture_output=True, text=True, check=True)
+    run = subprocess.run(
+        [sys.executable, '-c', PROGRAM.format(module=module)], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     loaded = run.stdout.split()
     assert f'mnist_vae.{module}' in loaded
-    assert [name for name in loaded if name.split('.')[0] in FOREIGN or any(f'{name}.'.startswith(f'{part}.') for part in TRAINING)] == []
+    assert [
+        name
+        for name in loaded
+        if name.split('.')[0] in FOREIGN or any(f'{name}.'.startswith(f'{part}.') for part in TRAINING)
+    ] == []
 
 
 @pytest.mark.parametrize('name', ['torch.distributed', 'torch.optim'])
 def test_drawing_asks_torch_for_neither_processes_nor_an_optimiser(name):
     "The modules that `generator` loads do not import them by name either."
-    run = subprocess.run([sys.executable, '-c', PROGRAM.format(module='generator')], cwd=ROOT, capture_output=True, text=True, check=True)
+    run = subprocess.run(
+        [sys.executable, '-c', PROGRAM.format(module='generator')], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     modules = [loaded.split('.')[1] for loaded in run.stdout.split() if loaded.startswith('mnist_vae.')]
-    assert [module for module in modules if f'import {name}' in (source := (ROOT / f'mnist_vae/{module}.py').read_text()) or f'from {name}' in source] == []
+    assert [
+        module
+        for module in modules
+        if f'import {name}' in (source := (ROOT / f'mnist_vae/{module}.py').read_text()) or f'from {name}' in source
+    ] == []

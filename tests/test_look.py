@@ -1,4 +1,5 @@
-"""The look that app, dashboard and site share: the files that cannot import the palette repeat it, and may not drift from it."""
+"""The look that app, dashboard and site share: the files that cannot import the palette repeat it, and may not drift
+from it."""
 import re
 import sys
 
@@ -12,7 +13,9 @@ if sys.version_info >= (3, 11):
 else:
     tomllib = None
 
-STREAMLIT = dict(backgroundColor='paper', secondaryBackgroundColor='sheet', textColor='ink', borderColor='line', linkColor='accent')
+STREAMLIT = dict(
+    backgroundColor='paper', secondaryBackgroundColor='sheet', textColor='ink', borderColor='line', linkColor='accent'
+)
 
 
 @pytest.mark.skipif(tomllib is None, reason='tomllib comes with Python 3.11')
@@ -24,7 +27,9 @@ def test_theme_of_the_app_is_the_palette(scheme, palette):
 
 def blocks(css: str) -> list[dict[str, str]]:
     "The custom properties of each rule that sets `--paper`."
-    return [dict(re.findall(r'--([\w-]+):\s*([^;]+);', rule)) for rule in re.findall(r'\{([^{}]*--paper:[^{}]*)\}', css)]
+    return [
+        dict(re.findall(r'--([\w-]+):\s*([^;]+);', rule)) for rule in re.findall(r'\{([^{}]*--paper:[^{}]*)\}', css)
+    ]
 
 
 def test_site_has_the_palette():

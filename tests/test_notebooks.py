@@ -18,7 +18,21 @@ def code(path):
     return '\n'.join(cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == 'code')
 
 
-@pytest.mark.parametrize('path', [p for p in NOTEBOOKS if 'colab' not in p.stem], ids=lambda path: path.stem)  # that one: test_colab.py
+# These train networks, fit priors or serve pages. The longest come first, as they are run in this order.
+SLOW = ['15_metrics', '08_refine', '07_prior', '12_explore', '20_cli', '05_training', '06_classifier', '10_recipe',
+        '04_step', '01_data', '19_dashboard', '18_server']
+START_HERE = ROOT / 'nbs/00_start_here.ipynb'       # test_colab.py runs it, with small hyperparameters
+
+
+def to_run():
+    "Each notebook as a parameter; slow ones first, and each free to run in a process of its own."
+    stems = SLOW + [path.stem for path in NOTEBOOKS if path.stem not in SLOW]
+    for path in (ROOT / f'nbs/{stem}.ipynb' for stem in stems):
+        marks = [pytest.mark.xdist_group(path.stem)] + [pytest.mark.slow] * (path.stem in SLOW)
+        if path != START_HERE: yield pytest.param(path, marks=marks, id=path.stem)
+
+
+@pytest.mark.parametrize('path', list(to_run()))
 def test_notebook_runs(path):
     if 'load_mnist(' in code(path) and not CI and (reason := why_no_mnist()): pytest.skip(reason)
     passed, _ = run_notebook(path)
@@ -31,12 +45,15 @@ def exported(tmp_path_factory):
     copy = tmp_path_factory.mktemp('exported')
     shutil.copy(ROOT / 'settings.ini', copy)
     for folder in ('nbs', 'mnist_vae'):
-        shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints'))
+        shutil.copytree(
+            ROOT / folder, copy / folder, ignore=shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints')
+        )
     for command in ('nbdev_clean', 'nbdev_export'):
         subprocess.run([Path(sys.executable).with_name(command)], cwd=copy, check=True)
     return copy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('folder, pattern', [('nbs', '*.ipynb'), ('mnist_vae', '*.py')])
 def test_export_changes_nothing(exported, folder, pattern):
     before, after = ({p.name: p.read_text() for p in (root / folder).glob(pattern)} for root in (ROOT, exported))
@@ -52,7 +69,9 @@ def test_notebook_imports_nothing_of_nbdev(path):
 @pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_keeps_its_outputs_and_stays_small(path):
     outputs = [out for cell in nbformat.read(path, as_version=4).cells for out in cell.get('outputs', [])]
-    assert any({'image/png', 'image/svg+xml'} & out.get('data', {}).keys() for out in outputs), 'a chapter shows something'
+    assert any({'image/png', 'image/svg+xml'} & out.get('data', {}).keys() for out in outputs), (
+        'a chapter shows something'
+    )
     assert not any(out.output_type == 'error' for out in outputs)
     assert path.stat().st_size < 1e6
 
@@ -64,5 +83,7 @@ def test_readme_is_in_step_with_index():
     readme = files['README.md'].decode()
     assert readme.startswith('# ') and '#| ' not in readme
     assert {name for name in files if not (ROOT / name).exists()} == set(), 'run scripts/build_readme.py'
-    assert [name for name, data in files.items() if (ROOT / name).read_bytes() != data] == [], 'run scripts/build_readme.py'
+    assert [name for name, data in files.items() if (ROOT / name).read_bytes() != data] == [], (
+        'run scripts/build_readme.py'
+    )
     assert {p.name for p in (ROOT / PICTURES).iterdir()} == {name.split('/')[1] for name in files if '/' in name}

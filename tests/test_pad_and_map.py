@@ -1,4 +1,5 @@
-"""The drawing pad and the map of the app: in a browser, by mouse and by finger, and what their messages do to the server."""
+"""The drawing pad and the map of the app: in a browser, by mouse and by finger, and what their messages do to the
+server."""
 import base64
 import importlib.util
 import io
@@ -87,7 +88,10 @@ def draw_by_finger(page, strokes):
         touch('touchEnd')
 
 
-def says(page, text): return expect(page.get_by_text(text, exact=True).and_(page.locator('p:not([role=status])'))).to_be_visible(timeout=30_000)
+def says(page, text):
+    return expect(page.get_by_text(text, exact=True).and_(page.locator('p:not([role=status])'))).to_be_visible(
+        timeout=30_000
+    )
 
 
 def correct(page, digit):
@@ -133,17 +137,25 @@ def test_samples_are_as_they_are_called(app):
     average = app.writer().in_style([])
     for name, (digit, style, value) in app.SAMPLES.items():
         app.st.session_state.sample = name
-        of_sample, of_average = traits(torch.stack([app.handwriting(), average[digit]]))[:, TRAITS.index(style)].tolist()
+        of_sample, of_average = traits(torch.stack([app.handwriting(), average[digit]]))[
+            :, TRAITS.index(style)
+        ].tolist()
         assert name.endswith(f' {digit}') and (of_sample - of_average) * value > 0, name
 
 
 def as_url(data): return f'data:image/png;base64,{base64.b64encode(data).decode()}'
 
 
-@pytest.mark.parametrize('sent', [None, 5, 'text', [], [1, 2], {}, {'kind': 'drawing'}, {'kind': 'drawing', 'picture': None}, {'kind': []},
-                                  {'kind': 'drawing', 'picture': {}, 'serial': 'x'}, {'kind': 'picture', 'picture': 'data:,%00'},
-                                  {'kind': 'picture', 'picture': 'data:;base64,é', 'serial': 10**30}, {'kind': 'picture', 'picture': as_url(b'GIF89a')}],
-                         ids=repr)
+@pytest.mark.parametrize(
+    'sent',
+    [
+        None, 5, 'text', [], [1, 2], {}, {'kind': 'drawing'}, {'kind': 'drawing', 'picture': None}, {'kind': []},
+        {'kind': 'drawing', 'picture': {}, 'serial': 'x'}, {'kind': 'picture', 'picture': 'data:,%00'},
+        {'kind': 'picture', 'picture': 'data:;base64,é', 'serial': 10**30},
+        {'kind': 'picture', 'picture': as_url(b'GIF89a')},
+    ],
+    ids=repr,
+)
 def test_nonsense_of_a_browser_changes_nothing(app, sent):
     digit = app.mine().digit = torch.ones(28, 28)
     app.take(sent)
@@ -280,7 +292,9 @@ def test_a_sample_is_seen_on_the_pad_and_gives_way_to_a_stroke(tab):
 def test_pictures_sent(tab, tmp_path):
     page = tab('Handwriting', viewport={'width': 375, 'height': 800})
     digit = DigitGenerator.load().generate(3, 1, seed=1)[0]
-    (tmp_path / 'three.png').write_bytes(png(1 - torch.nn.functional.pad(digit, (20, 5, 3, 30)), 6))          # dark ink, not centred
+    (tmp_path / 'three.png').write_bytes(
+        png(1 - torch.nn.functional.pad(digit, (20, 5, 3, 30)), 6)
+    )  # dark ink, not centred
     page.set_input_files('input[type=file]', tmp_path / 'three.png')
     says(page, 'I read a 3. Wrong?')
     photo = Image.open(tmp_path / 'three.png').convert('RGB').resize((3000, 3000))
@@ -297,7 +311,12 @@ def test_pictures_sent(tab, tmp_path):
     (tmp_path / 'half.png').write_bytes((tmp_path / 'three.png').read_bytes()[:200])
     (tmp_path / 'text.png').write_text('<script>alert(1)</script>')
     (tmp_path / 'large.png').write_bytes(bytes(3 * 2**20))
-    for name, message in {'blank': 'shows no digit', 'half': 'cannot be read', 'text': 'cannot be read', 'large': 'larger than 640 kB'}.items():
+    for name, message in {
+        'blank': 'shows no digit',
+        'half': 'cannot be read',
+        'text': 'cannot be read',
+        'large': 'larger than 640 kB',
+    }.items():
         page.set_input_files('input[type=file]', tmp_path / f'{name}.png')
         page.get_by_text(message).first.wait_for()
         settle(page)
@@ -313,8 +332,11 @@ def test_the_pad_comes_first(tab, width, height):
     draw(page, SEVEN)
     source(page, TEN)
     settle(page)
-    reading = page.get_by_text('I read a 7. Wrong?', exact=True).and_(page.locator('p:not([role=status])')).bounding_box()
-    if width > 640: assert reading['x'] > box['x'] + box['width'] and reading['y'] < box['y'] + box['height'], 'beside it'
+    reading = (
+        page.get_by_text('I read a 7. Wrong?', exact=True).and_(page.locator('p:not([role=status])')).bounding_box()
+    )
+    if width > 640:
+        assert reading['x'] > box['x'] + box['width'] and reading['y'] < box['y'] + box['height'], 'beside it'
     else: assert reading['y'] > box['y'] + box['height'], 'below it'
 
 
@@ -379,7 +401,14 @@ def test_the_sea_is_called_nearest(tab):
     assert 'nearest: 9' in page.get_by_role('slider', name='South to north').get_attribute('aria-valuetext')
 
 
-@pytest.mark.parametrize('point', [None, 5, 'ab', '12', [], [1], [1, 2, 3], [None, 1], ['x', 'y'], [float('nan'), 0], [10**400, 0], {'a': 1, 'b': 2}, [[1], [2]]], ids=repr)
+@pytest.mark.parametrize(
+    'point',
+    [
+        None, 5, 'ab', '12', [], [1], [1, 2, 3], [None, 1], ['x', 'y'], [float('nan'), 0], [10**400, 0],
+        {'a': 1, 'b': 2}, [[1], [2]],
+    ],
+    ids=repr,
+)
 def test_nonsense_is_no_point(app, point):
     app.islands = lambda: tuple(map(tuple, app.writer().islands.tolist()))
     app.st.session_state.map_point = point

@@ -16,7 +16,8 @@ from mnist_vae.picture import FORMATS, PictureError, read_picture
 
 BOUND = 60  # MB above what the process had
 # All that a visitor may be told.
-SENTENCES = re.compile(r'''the\ picture\ (
+SENTENCES = re.compile(
+    r'''the\ picture\ (
     has\ \d+\.\d\ MB,\ 2\ are\ the\ limit:\ make\ it\ smaller
     |has\ \d+×\d+\ pixels,\ 8192\ are\ the\ limit\ for\ a\ side:\ make\ it\ smaller
     |has\ \d+×\d+\ pixels,\ \d+\.\d\ million\ are\ the\ limit\ for\ a\ (PNG|JPEG|MPO|WEBP|BMP|GIF)\ of\ its\ kind:\ make\ it\ smaller
@@ -25,7 +26,9 @@ SENTENCES = re.compile(r'''the\ picture\ (
     |has\ more\ than\ 8\ bits\ a\ channel:\ save\ it\ with\ 8
     |has\ colours\ for\ printing\ \(CMYK\):\ save\ it\ as\ RGB
     |cannot\ be\ read:\ use\ a\ PNG\ or\ JPEG\ that\ other\ programs\ open
-    |shows\ no\ digit:\ draw\ or\ photograph\ one\ with\ more\ contrast)''', re.X)
+    |shows\ no\ digit:\ draw\ or\ photograph\ one\ with\ more\ contrast)''',
+    re.X,
+)
 
 
 def outcome(data: bytes) -> str:
@@ -70,7 +73,12 @@ def texts(kind: bytes, n: int, size: int) -> bytes:
 
 def bmp_of_runs(side: int) -> bytes:
     "A BMP whose rows are runs of one colour."
-    head = b'BM' + struct.pack('<IHHI', 0, 0, 0, 1078) + struct.pack('<IiiHHIIiiII', 40, side, side, 1, 8, 1, 0, 0, 0, 256, 0) + bytes(1024)
+    head = (
+        b'BM'
+        + struct.pack('<IHHI', 0, 0, 0, 1078)
+        + struct.pack('<IiiHHIIiiII', 40, side, side, 1, 8, 1, 0, 0, 0, 256, 0)
+        + bytes(1024)
+    )
     return head + (bytes([255, 7]) * (side // 255) + bytes([side % 255, 7, 0, 0])) * side + b'\0\1'
 
 
@@ -87,7 +95,8 @@ def gif_larger_than_its_screen(side: int) -> bytes:
 def webp(side: int, **options) -> bytes: return saved(Image.new('RGB', (side, side)), 'WEBP', **options)
 
 
-def jpeg(width, height, mode='RGB', **options) -> bytes: return saved(Image.new(mode, (width, height)), 'JPEG', **options)
+def jpeg(width, height, mode='RGB', **options) -> bytes:
+    return saved(Image.new(mode, (width, height)), 'JPEG', **options)
 
 
 def png_that_claims(width, height) -> bytes:
@@ -96,7 +105,8 @@ def png_that_claims(width, height) -> bytes:
 
 
 def webp_that_claims(side: int) -> bytes:
-    "The header of a lossless WebP has 14 bits for the width and 14 for the height, both less one, after a byte of signature."
+    """The header of a lossless WebP has 14 bits for the width and 14 for the height, both less one, after a byte of
+    signature."""
     whole = bytearray(webp(9, lossless=True))
     at = whole.index(b'VP8L') + 9
     whole[at:at + 4] = (side - 1 | side - 1 << 14).to_bytes(4, 'little')
@@ -104,32 +114,55 @@ def webp_that_claims(side: int) -> bytes:
 
 
 HOSTILE = {
-    'one pixel wide': lambda: png(1, 16_000_000), 'one pixel high': lambda: png(16_000_000, 1),
-    'one bit a pixel': lambda: png(8192, 8192, depth=1), 'the largest side there is': lambda: png_that_claims(2**31 - 1, 2**31 - 1),
-    'a row of the longest side': lambda: png(8192, 1), 'a column of the longest side': lambda: png(1, 8192),
-    'as large as it may be, grey': lambda: png(4096, 4096), 'as large as it may be, colour': lambda: png(4096, 2048, 2),
-    'as large as it may be, transparent': lambda: png(2048, 2048, 6), 'as large as it may be, grey and transparent': lambda: png(2048, 2048, 4),
-    'as large as it may be, palette': lambda: png(4096, 4096, 3), 'interlaced': lambda: png(4096, 2048, 2, interlace=1),
+    'one pixel wide': lambda: png(1, 16_000_000),
+    'one pixel high': lambda: png(16_000_000, 1),
+    'one bit a pixel': lambda: png(8192, 8192, depth=1),
+    'the largest side there is': lambda: png_that_claims(2**31 - 1, 2**31 - 1),
+    'a row of the longest side': lambda: png(8192, 1),
+    'a column of the longest side': lambda: png(1, 8192),
+    'as large as it may be, grey': lambda: png(4096, 4096),
+    'as large as it may be, colour': lambda: png(4096, 2048, 2),
+    'as large as it may be, transparent': lambda: png(2048, 2048, 6),
+    'as large as it may be, grey and transparent': lambda: png(2048, 2048, 4),
+    'as large as it may be, palette': lambda: png(4096, 4096, 3),
+    'interlaced': lambda: png(4096, 2048, 2, interlace=1),
     'transparent by a palette': lambda: png(4096, 4096, 3, before=chunk(b'tRNS', bytes(256))),
     'transparent by a colour': lambda: png(4096, 1024, 2, before=chunk(b'tRNS', bytes(6))),
-    'sixteen bits': lambda: png(4096, 2048, 2, depth=16), 'too large, transparent': lambda: png(4000, 4000, 6),
-    'many texts': lambda: png(99, 99, before=texts(b'zTXt', 60, 2**20)), 'many texts at the end': lambda: png(99, 99, after=texts(b'zTXt', 60, 2**20)),
-    'many texts in Unicode': lambda: png(99, 99, before=texts(b'iTXt', 60, 2**20)), 'a long text': lambda: png(99, 99, before=texts(b'zTXt', 1, 2**28)),
+    'sixteen bits': lambda: png(4096, 2048, 2, depth=16),
+    'too large, transparent': lambda: png(4000, 4000, 6),
+    'many texts': lambda: png(99, 99, before=texts(b'zTXt', 60, 2**20)),
+    'many texts at the end': lambda: png(99, 99, after=texts(b'zTXt', 60, 2**20)),
+    'many texts in Unicode': lambda: png(99, 99, before=texts(b'iTXt', 60, 2**20)),
+    'a long text': lambda: png(99, 99, before=texts(b'zTXt', 1, 2**28)),
     'a colour profile': lambda: png(99, 99, before=chunk(b'iCCP', b'a\0\0' + zeros(2**28))),
     'more than its size says': lambda: png(99, 99)[:33] + chunk(b'IDAT', zeros(2**28)) + chunk(b'IEND', b''),
     'a hundred thousand chunks': lambda: png(99, 99, before=chunk(b'aaAa', b'') * 100_000),
-    'JPEG': lambda: jpeg(8192, 4096, 'L'), 'JPEG in colour': lambda: jpeg(5000, 4000, subsampling=0),
+    'JPEG': lambda: jpeg(8192, 4096, 'L'),
+    'JPEG in colour': lambda: jpeg(5000, 4000, subsampling=0),
     'JPEG, progressive': lambda: jpeg(2048, 2048, progressive=True, subsampling=0),
-    'JPEG, progressive, too large': lambda: jpeg(4000, 4000, progressive=True, subsampling=0), 'JPEG, long': lambda: jpeg(65_000, 245, progressive=True),
-    'WebP': lambda: webp(1440), 'WebP, lossless': lambda: webp(1440, lossless=True), 'WebP, too large': lambda: webp(4000), 'WebP, largest': lambda: webp_that_claims(16383),
+    'JPEG, progressive, too large': lambda: jpeg(4000, 4000, progressive=True, subsampling=0),
+    'JPEG, long': lambda: jpeg(65_000, 245, progressive=True),
+    'WebP': lambda: webp(1440),
+    'WebP, lossless': lambda: webp(1440, lossless=True),
+    'WebP, too large': lambda: webp(4000),
+    'WebP, largest': lambda: webp_that_claims(16383),
     'WebP, animated': lambda: webp(1440, save_all=True, append_images=[Image.new('RGB', (1440, 1440), 'red')] * 3),
-    'BMP of runs': lambda: bmp_of_runs(2890), 'BMP of long runs': lambda: bmp_of_runs(8192),
-    'GIF': lambda: saved(Image.new('P', (3900, 3900)), 'GIF'), 'GIF of a hundred thousand frames': lambda: gif_of_frames(100_000),
-    'GIF larger than its screen': lambda: gif_larger_than_its_screen(65_535), 'GIF a little larger': lambda: gif_larger_than_its_screen(4000),
-    'TIFF': lambda: saved(Image.new('L', (4000, 4000)), 'TIFF', compression='tiff_lzw'), 'ICO': lambda: saved(Image.new('L', (256, 256)), 'ICO'),
-    'ICNS': lambda: b'icns' + struct.pack('>I', 2**31 - 1) + b'ic10' + struct.pack('>I', 2**31 - 1), 'EPS': lambda: b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 99999 99999\n',
-    'SVG': lambda: b'<svg xmlns="http://www.w3.org/2000/svg" width="9e9" height="9e9"/>', 'PPM': lambda: b'P6 4000 4000 255\n' + bytes(9999),
-    'a text by the name of a PNG': lambda: b'a text', 'nothing': lambda: b'', 'cut off': lambda: png(4000, 2000, 2)[:-200], 'the head alone': lambda: png(9, 9)[:33],
+    'BMP of runs': lambda: bmp_of_runs(2890),
+    'BMP of long runs': lambda: bmp_of_runs(8192),
+    'GIF': lambda: saved(Image.new('P', (3900, 3900)), 'GIF'),
+    'GIF of a hundred thousand frames': lambda: gif_of_frames(100_000),
+    'GIF larger than its screen': lambda: gif_larger_than_its_screen(65_535),
+    'GIF a little larger': lambda: gif_larger_than_its_screen(4000),
+    'TIFF': lambda: saved(Image.new('L', (4000, 4000)), 'TIFF', compression='tiff_lzw'),
+    'ICO': lambda: saved(Image.new('L', (256, 256)), 'ICO'),
+    'ICNS': lambda: b'icns' + struct.pack('>I', 2**31 - 1) + b'ic10' + struct.pack('>I', 2**31 - 1),
+    'EPS': lambda: b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 99999 99999\n',
+    'SVG': lambda: b'<svg xmlns="http://www.w3.org/2000/svg" width="9e9" height="9e9"/>',
+    'PPM': lambda: b'P6 4000 4000 255\n' + bytes(9999),
+    'a text by the name of a PNG': lambda: b'a text',
+    'nothing': lambda: b'',
+    'cut off': lambda: png(4000, 2000, 2)[:-200],
+    'the head alone': lambda: png(9, 9)[:33],
 }
 
 
@@ -144,7 +177,7 @@ def peak(data: bytes) -> tuple[float, str]:
     child = os.fork()
     if child == 0:
         try:
-            ctypes.CDLL(None).malloc_trim(0)                                     # what the parent freed is not there to be used
+            ctypes.CDLL(None).malloc_trim(0)  # what the parent freed is not there to be used
             Path('/proc/self/clear_refs').write_text('5')                        # the peak counts from now on
             before = status('VmRSS')
             said = outcome(data)
@@ -177,9 +210,16 @@ def test_the_bound_is_measured():
 
 def test_refused_by_name():
     "Each limit says which it is."
-    for name, words in {'one pixel wide': 'for a side', 'too large, transparent': '4000×4000 pixels, 4.2 million are the limit for a PNG',
-                        'WebP, too large': '2.1 million are the limit for a WEBP', 'JPEG, progressive, too large': '4.2 million', 'TIFF': 'cannot be read',
-                        'GIF of a hundred thousand frames': 'animation', 'nothing': 'cannot be read', 'cut off': 'cannot be read'}.items():
+    for name, words in {
+        'one pixel wide': 'for a side',
+        'too large, transparent': '4000×4000 pixels, 4.2 million are the limit for a PNG',
+        'WebP, too large': '2.1 million are the limit for a WEBP',
+        'JPEG, progressive, too large': '4.2 million',
+        'TIFF': 'cannot be read',
+        'GIF of a hundred thousand frames': 'animation',
+        'nothing': 'cannot be read',
+        'cut off': 'cannot be read',
+    }.items():
         assert words in outcome(HOSTILE[name]()), name
     for name in ('JPEG', 'JPEG in colour', 'JPEG, progressive', 'many texts', 'a long text', 'a colour profile'):
         assert 'shows no digit' in outcome(HOSTILE[name]()), f'{name}: read, and blank'

@@ -34,31 +34,56 @@ def world():
 @pytest.fixture(scope='module')
 def server(app_python, world):
     proxy = f'http://127.0.0.1:{world.getsockname()[1]}'
-    proxies = {name: proxy for name in ('http_proxy', 'https_proxy', 'HTTP_PROXY', 'HTTPS_PROXY')} | {'no_proxy': '127.0.0.1,localhost'}
-    env = os.environ | visitors.image_environment() | proxies | {'STREAMLIT_SERVER_ALLOWED_HOSTS': '127.0.0.1 localhost digits.example.org'}
+    proxies = {name: proxy for name in ('http_proxy', 'https_proxy', 'HTTP_PROXY', 'HTTPS_PROXY')} | {
+        'no_proxy': '127.0.0.1,localhost'
+    }
+    env = (
+        os.environ
+        | visitors.image_environment()
+        | proxies
+        | {'STREAMLIT_SERVER_ALLOWED_HOSTS': '127.0.0.1 localhost digits.example.org'}
+    )
     with visitors.Server(app_python, env=env) as server: yield server
 
 
 def answer(server, path='/', method='GET', host=None, **headers) -> tuple[int, dict[str, str], str]:
     "Status, headers and body. The connection is our own: libraries mend what is sent here on purpose."
-    lines = [f'{method} {path} HTTP/1.1', f'Host: {host or f"127.0.0.1:{server.port}"}', 'Connection: close', *(f'{n}: {v}' for n, v in headers.items())]
+    lines = [
+        f'{method} {path} HTTP/1.1', f'Host: {host or f"127.0.0.1:{server.port}"}', 'Connection: close',
+        *(f'{n}: {v}' for n, v in headers.items()),
+    ]
     with socket.create_connection(('127.0.0.1', server.port), timeout=visitors.TIMEOUT) as connection:
         connection.sendall('\r\n'.join([*lines, '', '']).encode())
         got = b''
         while piece := connection.recv(65536): got += piece
     head, _, body = got.partition(b'\r\n\r\n')
     first, *rest = head.decode('latin-1').split('\r\n')
-    return int(first.split()[1]), {n.lower(): v for n, v in (line.split(': ', 1) for line in rest)}, body.decode('latin-1')
+    return (
+        int(first.split()[1]), {n.lower(): v for n, v in (line.split(': ', 1) for line in rest)},
+        body.decode('latin-1'),
+    )
 
 
-@pytest.mark.parametrize('path', ['/_stcore/upload_file/x/y', '/_stcore/upload%5Ffile/x/y', '//_stcore/upload_file/x/y', '/_stcore/upload_file/x/y/'])
+@pytest.mark.parametrize(
+    'path',
+    [
+        '/_stcore/upload_file/x/y', '/_stcore/upload%5Ffile/x/y', '//_stcore/upload_file/x/y',
+        '/_stcore/upload_file/x/y/',
+    ],
+)
 @pytest.mark.parametrize('method', ['PUT', 'POST', 'DELETE', 'OPTIONS', 'GET'])
 def test_nothing_can_be_uploaded(server, path, method):
     assert answer(server, path, method)[0] in (404, 405)
 
 
-@pytest.mark.parametrize('path', ['/_stcore/metrics', '/_stcore/metrics/', '/_stcore/script-health-check', '/_stcore/agent/openapi.json',
-                                  '/_stcore/bidi-components/x/y', '/component/x/y', '/auth/login', '/oauth2callback', '/app/static/x', '/other-page'])
+@pytest.mark.parametrize(
+    'path',
+    [
+        '/_stcore/metrics', '/_stcore/metrics/', '/_stcore/script-health-check', '/_stcore/agent/openapi.json',
+        '/_stcore/bidi-components/x/y', '/component/x/y', '/auth/login', '/oauth2callback', '/app/static/x',
+        '/other-page',
+    ],
+)
 def test_what_the_app_does_not_use_is_closed(server, path):
     assert answer(server, path)[0] == 404
 
@@ -70,7 +95,10 @@ def test_no_other_site_may_steer_the_page(server):
 
 def test_every_answer_has_the_headers_and_none_the_servers_name(server):
     static = re.search(r'src="\.(/static/js/[^"]+)"', answer(server)[2])[1]
-    for path in ('/', static, '/favicon.png', '/preview.png', '/_stcore/health', '/_stcore/host-config', '/media/' + 32 * '0' + '.png', '/_stcore/metrics'):
+    for path in (
+        '/', static, '/favicon.png', '/preview.png', '/_stcore/health', '/_stcore/host-config',
+        '/media/' + 32 * '0' + '.png', '/_stcore/metrics',
+    ):
         headers = answer(server, path)[1]
         policy = headers['content-security-policy']
         assert "frame-ancestors 'none'" in policy and "'unsafe-eval'" not in policy and 'http' not in policy, path
@@ -78,21 +106,35 @@ def test_every_answer_has_the_headers_and_none_the_servers_name(server):
         assert 'server' not in headers and 'x-powered-by' not in headers, path
 
 
-@pytest.mark.parametrize('host, status', [('localhost', 200), ('digits.example.org', 200), ('DIGITS.example.org:443', 200), ('evil.example', 403),
-                                          ('digits.example.org.evil.example', 403), ('10.0.0.7:8501', 403), ('', 403)])
+@pytest.mark.parametrize(
+    'host, status',
+    [
+        ('localhost', 200), ('digits.example.org', 200), ('DIGITS.example.org:443', 200), ('evil.example', 403),
+        ('digits.example.org.evil.example', 403), ('10.0.0.7:8501', 403), ('', 403),
+    ],
+)
 def test_only_allowed_names_are_answered(server, host, status):
     got, _, body = answer(server, host=host or ' ')
     assert got == status and (status == 200 or 'STREAMLIT_SERVER_ALLOWED_HOSTS' in body)
-    assert answer(server, '/_stcore/health', host=host or ' ')[0] == 200, 'health checks come by whatever address they have'
+    assert answer(server, '/_stcore/health', host=host or ' ')[0] == 200, (
+        'health checks come by whatever address they have'
+    )
 
 
 def test_other_sites_cannot_talk_to_the_app_and_nobody_outside_is_asked(server, world):
     async def attempt(origin, host=None):
         headers = {'Host': host} if host else {}
-        async with connect(f'ws://127.0.0.1:{server.port}/_stcore/stream', origin=origin, proxy=None, additional_headers=headers): pass
+        async with connect(
+            f'ws://127.0.0.1:{server.port}/_stcore/stream', origin=origin, proxy=None, additional_headers=headers
+        ):
+            pass
+
     asyncio.run(attempt(server.origin))
-    asyncio.run(attempt('https://digits.example.org'))                               # a proxy that keeps its name to itself
-    for origin in ('https://evil.example', f'http://localhost.evil.example:{server.port}', 'null', 'http://localhost:3000', 'http://10.0.0.7'):
+    asyncio.run(attempt('https://digits.example.org'))  # a proxy that keeps its name to itself
+    for origin in (
+        'https://evil.example', f'http://localhost.evil.example:{server.port}', 'null', 'http://localhost:3000',
+        'http://10.0.0.7',
+    ):
         with pytest.raises(InvalidStatus, match='403'): asyncio.run(attempt(origin))
         assert answer(server, Origin=origin)[0] == 403
     with pytest.raises(BlockingIOError): world.accept()
@@ -105,7 +147,8 @@ def test_no_message_clears_what_others_use(server):
         _, pictures = await other.open()
         await rude.open()
         before = server.bytes_read()
-        for kind in ('clear_cache', 'set_run_on_save', 'load_git_info'): await rude.socket.send(BackMsg(**{kind: True}).SerializeToString())
+        for kind in ('clear_cache', 'set_run_on_save', 'load_git_info'):
+            await rude.socket.send(BackMsg(**{kind: True}).SerializeToString())
         five = other.five((await other.run())[1])
         rude.five((await rude.click())[1])
         await asyncio.gather(other.close(), rude.close())
@@ -115,6 +158,7 @@ def test_no_message_clears_what_others_use(server):
     assert read < (ROOT / 'mnist_vae.pth').stat().st_size / 2, 'the weights were read again'
 
 
+@pytest.mark.alone
 def test_others_go_on_while_somebody_attacks(server):
     "python benchmarks/hostile.py does a thousand of each."
     before = server.memory('VmHWM')
@@ -128,13 +172,24 @@ def test_others_go_on_while_somebody_attacks(server):
 def test_a_shared_link_shows_what_it_is(server, browser):
     page = browser.new_context(java_script_enabled=False).new_page()
     page.goto(f'{server.origin}/?digit=4&seed=7')
-    tags = {tag.get_attribute('property') or tag.get_attribute('name'): tag.get_attribute('content') for tag in page.locator('meta[content]').all()}
+    tags = {
+        tag.get_attribute('property') or tag.get_attribute('name'): tag.get_attribute('content')
+        for tag in page.locator('meta[content]').all()
+    }
     assert tags['og:title'] == page.title() == TITLE and tags['og:description'] == tags['description'] == DESCRIPTION
-    assert tags['og:image'] == f'{server.origin}/preview.png' and page.request.get(tags['og:image']).headers['content-type'] == 'image/png'
+    assert (
+        tags['og:image'] == f'{server.origin}/preview.png'
+        and page.request.get(tags['og:image']).headers['content-type'] == 'image/png'
+    )
     assert 'href="https://evil' not in answer(server, **{'X-Forwarded-Proto': 'https://evil'})[2]
-    assert 'content="https://digits.example.org/"' in answer(server, host='digits.example.org', **{'X-Forwarded-Proto': 'https'})[2]
+    assert (
+        'content="https://digits.example.org/"'
+        in answer(server, host='digits.example.org', **{'X-Forwarded-Proto': 'https'})[2]
+    )
     expect(page.get_by_text(INTRODUCTION)).to_be_visible()
-    assert '<noscript><p>The app needs JavaScript.' in answer(server)[2]              # Chromium shows it, except when a test turns scripts off
+    assert (
+        '<noscript><p>The app needs JavaScript.' in answer(server)[2]
+    )  # Chromium shows it, except when a test turns scripts off
     page.context.close()
 
 
@@ -159,15 +214,22 @@ def test_the_browser_finds_nothing_that_the_policy_forbids(server, browser):
     page = browser.new_page(accept_downloads=True)
     said = []
     page.on('console', lambda message: said.append(message.text) if message.type == 'error' else None)
-    page.on('response', lambda response: said.append(f'{response.status} {response.url}') if response.status >= 400 else None)
+    page.on(
+        'response',
+        lambda response: said.append(f'{response.status} {response.url}') if response.status >= 400 else None,
+    )
     page.goto(server.origin)
     expect(page.get_by_role('tab', name='Quality')).to_be_visible(timeout=60_000)
     for name in page.get_by_role('tab').all_inner_texts():
         page.get_by_role('tab', name=name).click()
         expect(page.get_by_role('tabpanel', name=name)).to_be_visible()
-        expect(page.locator('[data-testid=stApp]')).to_have_attribute('data-test-script-state', 'notRunning', timeout=60_000)
+        expect(page.locator('[data-testid=stApp]')).to_have_attribute(
+            'data-test-script-state', 'notRunning', timeout=60_000
+        )
         for canvas in page.locator('canvas:visible').all(): canvas.click(position=dict(x=60, y=60))
-        expect(page.locator('[data-testid=stApp]')).to_have_attribute('data-test-script-state', 'notRunning', timeout=60_000)
+        expect(page.locator('[data-testid=stApp]')).to_have_attribute(
+            'data-test-script-state', 'notRunning', timeout=60_000
+        )
     page.get_by_role('tab', name='Generate').click()
     with page.expect_download() as download: page.get_by_role('button', name='ZIP').click()
     assert download.value.suggested_filename.endswith('.zip')
@@ -198,5 +260,6 @@ def test_it_opens_the_browser_for_a_person(app_python, tmp_path):
 def test_it_opens_no_browser_where_there_is_no_screen(app_python, tmp_path):
     with started(app_python, tmp_path, '--server.headless=true') as (server, seen):
         assert answer(server)[0] == 200
-        while 'torch' not in Path(f'/proc/{server.process.pid}/maps').read_text(): time.sleep(.05)   # imported after the browser would be opened
+        while 'torch' not in Path(f'/proc/{server.process.pid}/maps').read_text():
+            time.sleep(0.05)  # imported after the browser would be opened
         assert not seen.exists()

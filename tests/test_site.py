@@ -29,20 +29,52 @@ EXTRA = '99_extra'
 
 def extra_notebook():
     "A chapter with everything that the others may not have."
-    v4, png = nbformat.v4, 'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR4nGNgYGBgAAAABQABpfZFQAAAAABJRU5ErkJggg=='
+    v4, png = (
+        nbformat.v4, 'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR4nGNgYGBgAAAABQABpfZFQAAAAABJRU5ErkJggg==',
+    )
+
     def code(source, *outputs): return v4.new_code_cell(source, outputs=list(outputs))
-    def shows(**data): return v4.new_output('display_data', {kind.replace('_', '/'): content for kind, content in data.items()})
-    return v4.new_notebook(cells=[
-        v4.new_markdown_cell('# A chapter from nowhere\n\n> It is not in any list.\n\n[![Open it](https://example.org/badge.svg)](https://example.org/here)'),
-        code("#| eval: false\nraise SystemExit('it was executed')", v4.new_output('stream', name='stdout', text='the output \x1b[31mthat was kept')),
-        code('#| hide\nnobody_sees_this = 1', v4.new_output('stream', name='stdout', text='nor this')),
-        code('#| echo: false\nnor_this_code = 2', shows(text_plain='but its output')),
-        code("'picture'", v4.new_output('display_data', {'image/png': png, 'text/plain': '<Figure>'}, metadata={'image/png': {'alt': 'A dot'}})),
-        code("'table'", shows(text_html='<table><tr><td>a cell of a table</td></tr></table>\n\n<script>alert(1)</script>', text_plain='plain')),
-        code('widget', v4.new_output('display_data', {'application/vnd.jupyter.widget-view+json': {}, 'text/plain': 'VBox(children=())'})),
-        code("'```'", shows(text_markdown='and *this* too')),
-        v4.new_markdown_cell('## Links\n\n[up](01_data.ipynb), [to a section](03_loss.ipynb#The-KL-term), [start](index.ipynb), [the app](../app.py), [here](#Links).'),
-    ])
+
+    def shows(**data):
+        return v4.new_output('display_data', {kind.replace('_', '/'): content for kind, content in data.items()})
+
+    return v4.new_notebook(
+        cells=[
+            v4.new_markdown_cell(
+                '# A chapter from nowhere\n\n> It is not in any list.\n\n[![Open it](https://example.org/badge.svg)](https://example.org/here)'
+            ),
+            code(
+                "#| eval: false\nraise SystemExit('it was executed')",
+                v4.new_output('stream', name='stdout', text='the output \x1b[31mthat was kept'),
+            ),
+            code('#| hide\nnobody_sees_this = 1', v4.new_output('stream', name='stdout', text='nor this')),
+            code('#| echo: false\nnor_this_code = 2', shows(text_plain='but its output')),
+            code(
+                "'picture'",
+                v4.new_output(
+                    'display_data', {'image/png': png, 'text/plain': '<Figure>'},
+                    metadata={'image/png': {'alt': 'A dot'}},
+                ),
+            ),
+            code(
+                "'table'",
+                shows(
+                    text_html='<table><tr><td>a cell of a table</td></tr></table>\n\n<script>alert(1)</script>',
+                    text_plain='plain',
+                ),
+            ),
+            code(
+                'widget',
+                v4.new_output(
+                    'display_data', {'application/vnd.jupyter.widget-view+json': {}, 'text/plain': 'VBox(children=())'}
+                ),
+            ),
+            code("'```'", shows(text_markdown='and *this* too')),
+            v4.new_markdown_cell(
+                '## Links\n\n[up](01_data.ipynb), [to a section](03_loss.ipynb#The-KL-term), [start](index.ipynb), [the app](../app.py), [here](#Links).'
+            ),
+        ]
+    )
 
 
 @pytest.fixture(scope='module')
@@ -53,8 +85,10 @@ def site(tmp_path_factory) -> Path:
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints'))
     for name in ('mkdocs.yml', 'settings.ini'): shutil.copy(ROOT / name, source)
     nbformat.write(extra_notebook(), source / 'nbs' / f'{EXTRA}.ipynb')
-    built = subprocess.run([sys.executable, '-m', 'mkdocs', 'build', '--strict'], cwd=source, text=True, capture_output=True,
-                           env=os.environ | dict(PYTHONPATH=str(source)))
+    built = subprocess.run(
+        [sys.executable, '-m', 'mkdocs', 'build', '--strict'], cwd=source, text=True, capture_output=True,
+        env=os.environ | dict(PYTHONPATH=str(source)),
+    )
     assert built.returncode == 0, built.stderr
     return source / '_docs'
 
@@ -86,45 +120,78 @@ def test_internal_links_lead_somewhere(site):
     pages = {path: Page(path) for path in site.rglob('*.html')}
     assert len(pages) > 2 * len(NOTEBOOKS)
     broken = []
-    base = re.search('<link rel="canonical" href="https://[^/"]*(/[^"]*)">', (site / 'index.html').read_text())[1]      # 404.html links from there
+    base = re.search('<link rel="canonical" href="https://[^/"]*(/[^"]*)">', (site / 'index.html').read_text())[
+        1
+    ]  # 404.html links from there
     for path, page in pages.items():
         for address in page.links + page.loads:
             target, anchor = urldefrag(address)
             if urlsplit(target).scheme: continue
-            there = (site / target.removeprefix(base) if target.startswith('/') else path.parent / unquote(target)).resolve() if target else path
+            there = (
+                (
+                    site / target.removeprefix(base) if target.startswith('/') else path.parent / unquote(target)
+                ).resolve()
+                if target
+                else path
+            )
             if there.is_dir(): there /= 'index.html'
-            if not there.is_file() or anchor and anchor not in pages[there].ids: broken.append((path.relative_to(site).as_posix(), address))
+            if not there.is_file() or anchor and anchor not in pages[there].ids:
+                broken.append((path.relative_to(site).as_posix(), address))
     assert broken == []
 
 
 def test_nothing_is_loaded_from_elsewhere(site):
-    for path in site.rglob('*.html'): assert [address for address in Page(path).loads if urlsplit(address).netloc] == [], path
-    for path in site.rglob('*.css'): assert re.findall(r'url\(["\']?(?:https?:)?//|@import', path.read_text()) == [], path
+    for path in site.rglob('*.html'):
+        assert [address for address in Page(path).loads if urlsplit(address).netloc] == [], path
+    for path in site.rglob('*.css'):
+        assert re.findall(r'url\(["\']?(?:https?:)?//|@import', path.read_text()) == [], path
 
 
 def test_start_page_is_the_readme(site):
     readme, page = (ROOT / 'README.md').read_text(encoding='utf-8'), Page(site / 'index.html')
-    prose = [line for line in re.sub(r'```.*?```', '', readme, flags=re.S).splitlines() if line and not re.match(r'[#>|!\s]|\[!', line)]
-    plain = [re.sub(r'\[(.*?)\]\(.*?\)|\*\*|`|\*', r'\1', re.sub(r'^- ', '', line)) for line in prose if '$' not in line]
+    prose = [
+        line
+        for line in re.sub(r'```.*?```', '', readme, flags=re.S).splitlines()
+        if line and not re.match(r'[#>|!\s]|\[!', line)
+    ]
+    plain = [
+        re.sub(r'\[(.*?)\]\(.*?\)|\*\*|`|\*', r'\1', re.sub(r'^- ', '', line)) for line in prose if '$' not in line
+    ]
     assert len(plain) > 10
     def squeezed(text): return re.sub(r'\W', '', text)
     assert [line for line in plain if squeezed(line) not in squeezed(page.text)] == []
     for picture in (ROOT / 'README_files').iterdir():
-        assert picture.read_bytes() in [path.read_bytes() for path in (site / 'index').iterdir()], f'{picture.name} is not on the start page'
+        assert picture.read_bytes() in [path.read_bytes() for path in (site / 'index').iterdir()], (
+            f'{picture.name} is not on the start page'
+        )
 
 
 def test_chapters_are_the_notebooks_in_order(site):
     page = (site / f'chapters/{EXTRA}/index.html').read_text(encoding='utf-8')
-    listed = re.findall(r'<li><a href="([^"]*)"[^>]*>([^<]*)</a>', re.search(r'<nav aria-label="Chapters">.*?</nav>', page, re.S)[0])
+    listed = re.findall(
+        r'<li><a href="([^"]*)"[^>]*>([^<]*)</a>', re.search(r'<nav aria-label="Chapters">.*?</nav>', page, re.S)[0]
+    )
     assert [Path(address).name if address != './' else EXTRA for address, _ in listed] == [*NOTEBOOKS, EXTRA]
-    headings = [next(line[2:] for line in nbformat.read(ROOT / f'nbs/{stem}.ipynb', 4).cells[0].source.splitlines() if line.startswith('# ')) for stem in NOTEBOOKS]
+    headings = [
+        next(
+            line[2:]
+            for line in nbformat.read(ROOT / f'nbs/{stem}.ipynb', 4).cells[0].source.splitlines()
+            if line.startswith('# ')
+        )
+        for stem in NOTEBOOKS
+    ]
     assert [title for _, title in listed] == [*headings, 'A chapter from nowhere']
 
 
 def test_chapter_shows_outputs_that_were_kept_and_hides_what_is_hidden(site):
     page = Page(site / f'chapters/{EXTRA}/index.html')
-    for shown in ('raise SystemExit', 'the output that was kept', 'but its output', 'a cell of a table', 'and this too', 'It is not in any list.'): assert shown in page.text
-    for hidden in ('nobody_sees_this', 'nor this', 'nor_this_code', 'alert(1)', '#|', '<Figure>', 'VBox'): assert hidden not in page.text
+    for shown in (
+        'raise SystemExit', 'the output that was kept', 'but its output', 'a cell of a table', 'and this too',
+        'It is not in any list.',
+    ):
+        assert shown in page.text
+    for hidden in ('nobody_sees_this', 'nor this', 'nor_this_code', 'alert(1)', '#|', '<Figure>', 'VBox'):
+        assert hidden not in page.text
     raw = (site / f'chapters/{EXTRA}/index.html').read_text()
     assert 'alert(1)' not in raw and 'alt="A dot"' in raw
     assert {'../01_data/', '../03_loss/#the-kl-term', '../../', '#links', 'https://example.org/here'} <= set(page.links)
@@ -142,8 +209,12 @@ def test_chapter_is_the_whole_notebook(site, stem):
         if 'echo: false' not in directives: assert re.sub(r'^#\|.*|\s', '', cell.source, flags=re.M) in seen, cell.id
         for output in cell.outputs:
             if output.output_type == 'stream': assert re.sub(r'\s', '', output.text) in seen, cell.id
-    pictures = sum(any(kind.startswith('image/') for kind in output.get('data', {})) for cell in nbformat.read(ROOT / f'nbs/{stem}.ipynb', 4).cells
-                   if '#| hide' not in cell.source for output in cell.get('outputs', []))
+    pictures = sum(
+        any(kind.startswith('image/') for kind in output.get('data', {}))
+        for cell in nbformat.read(ROOT / f'nbs/{stem}.ipynb', 4).cells
+        if '#| hide' not in cell.source
+        for output in cell.get('outputs', [])
+    )
     assert sum(not address.startswith(('..', 'data:')) for address in page.loads) == pictures
 
 
@@ -154,9 +225,11 @@ def test_reference_has_every_public_name(site):
         page, imported = Page(site / f'reference/{module}/index.html'), importlib.import_module(f'mnist_vae.{module}')
         for name in imported.__all__:
             thing = getattr(imported, name)
-            if not callable(thing) and not re.search(rf'^{name} =', Path(imported.__file__).read_text(), re.M): continue     # one of a pair of constants
+            if not callable(thing) and not re.search(rf'^{name} =', Path(imported.__file__).read_text(), re.M):
+                continue  # one of a pair of constants
             assert f'mnist_vae.{module}.{name}' in page.ids
-            if callable(thing) and thing.__doc__: assert re.sub(r'[\W_]', '', thing.__doc__.splitlines()[0]) in re.sub(r'[\W_]', '', page.text), name
+            if callable(thing) and thing.__doc__:
+                assert re.sub(r'[\W_]', '', thing.__doc__.splitlines()[0]) in re.sub(r'[\W_]', '', page.text), name
 
 
 def test_command_page_is_the_commands_own_help(site, monkeypatch):
@@ -177,7 +250,12 @@ def mathml(latex, opening='('):
 
 
 def test_formulas_are_mathml():
-    assert '<mi>𝔼</mi>' in mathml(r'\mathbb E') and '<mi>𝒩</mi>' in mathml(r'\mathcal N') and '<mi>ℝ</mi>' in mathml(r'\mathbb R') and '𝝁' in mathml(r'\boldsymbol\mu')
+    assert (
+        '<mi>𝔼</mi>' in mathml(r'\mathbb E')
+        and '<mi>𝒩</mi>' in mathml(r'\mathcal N')
+        and '<mi>ℝ</mi>' in mathml(r'\mathbb R')
+        and '𝝁' in mathml(r'\boldsymbol\mu')
+    )
     thin = '<mspace width="0.167em"/>'
     assert f'<mi>log</mi>{thin}<mi>p</mi>' in mathml(r'\log p')
     assert f'</msub>{thin}<mi>log</mi>{thin}<mover' in mathml(r'x_i \log \hat x')
@@ -190,7 +268,9 @@ def test_formulas_are_mathml():
 # --- the how-tos ---
 
 def blocks(name, language):
-    return re.findall(rf'^```{language}\n(.*?)^```', (ROOT / f'docs/how-to/{name}.md').read_text(encoding='utf-8'), re.M | re.S)
+    return re.findall(
+        rf'^```{language}\n(.*?)^```', (ROOT / f'docs/how-to/{name}.md').read_text(encoding='utf-8'), re.M | re.S
+    )
 
 
 def follow(name, folder, **changes):
@@ -199,22 +279,32 @@ def follow(name, folder, **changes):
     for old, new in changes.items():
         assert code.count(f'{old} = ') == 1
         code = re.sub(rf'^{old} = .*$', f'{old} = {new}', code, flags=re.M)
-    done = subprocess.run([sys.executable, '-c', code], cwd=folder, capture_output=True, text=True, env=os.environ | dict(PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1'))
+    done = subprocess.run(
+        [sys.executable, '-c', code], cwd=folder, capture_output=True, text=True,
+        env=os.environ | dict(PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1'),
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
+@pytest.mark.slow
 def test_how_to_use_as_a_data_set(tmp_path, mnist):
     out = follow('use-as-a-data-set', tmp_path)
     assert out.count('torch.Size([128, 1, 28, 28])') == 3 and '(2000, 28, 28) uint8' in out
-    assert len({line for line in out.splitlines() if line.startswith('torch.Size')}) == 3, 'an endless set repeats nothing'
+    assert len({line for line in out.splitlines() if line.startswith('torch.Size')}) == 3, (
+        'an endless set repeats nothing'
+    )
     assert float(re.search(r'reads (.*)% of', out)[1]) > 80
-    assert {path.name for path in (tmp_path / 'like_mnist').iterdir()} == {'train-images-idx3-ubyte.gz', 'train-labels-idx1-ubyte.gz'}
+    assert {path.name for path in (tmp_path / 'like_mnist').iterdir()} == {
+        'train-images-idx3-ubyte.gz',
+        'train-labels-idx1-ubyte.gz',
+    }
 
 
+@pytest.mark.slow
 def test_how_to_train_on_your_own_digits(tmp_path, mnist):
     gen = DigitGenerator.load()
-    for digit in range(10):                              # photographs: dark on greyish paper, larger, somewhere in the picture
+    for digit in range(10):  # photographs: dark on greyish paper, larger, somewhere in the picture
         (folder := tmp_path / f'my_digits/{digit}').mkdir(parents=True)
         (folder / '.DS_Store').write_bytes(b'no picture')
         for i, image in enumerate(gen.generate(digit, 40, seed=digit)):
@@ -230,11 +320,15 @@ def test_how_to_train_on_your_own_digits(tmp_path, mnist):
 
 def test_how_to_trains_on_digits_that_look_like_mnists(tmp_path):
     "MNIST's own images, taken for photographs, come back as they were: their scale and centre are already right."
-    code = next(block for block in blocks('train-on-your-own-digits', 'python') if 'def like_mnist' in block).split('\nfiles = ')[0]
+    code = next(block for block in blocks('train-on-your-own-digits', 'python') if 'def like_mnist' in block).split(
+        '\nfiles = '
+    )[0]
     exec(code, names := {})
     gen = DigitGenerator.load()
     for image in gen.sample(torch.arange(10), seed=3):
-        PIL.Image.fromarray((255 - 255 * image).byte().numpy()).resize((280, 280), PIL.Image.Resampling.NEAREST).save(tmp_path / 'digit.png')
+        PIL.Image.fromarray((255 - 255 * image).byte().numpy()).resize((280, 280), PIL.Image.Resampling.NEAREST).save(
+            tmp_path / 'digit.png'
+        )
         again = names['like_mnist'](tmp_path / 'digit.png')
         assert again.shape == (28, 28) and again.dtype == torch.uint8 and again.max() > 200
         rows, columns = (again > 96).any(1).nonzero(), (again > 96).any(0).nonzero()
@@ -251,8 +345,9 @@ def test_workflow_runs_the_command_of_the_project(name):
     workflow = yaml.safe_load((ROOT / f'.github/workflows/{name}.yml').read_text())
     steps = [step for job in workflow['jobs'].values() for step in job['steps']]
     commands = '\n'.join(step.get('run', '') for step in steps)
-    assert all(re.fullmatch(r'[\w-]+/[\w-]+@v\d+', step['uses']) for step in steps if 'uses' in step)
-    if name == 'tests': assert re.search(r"^pip install .*pytest$", (ROOT / 'README.md').read_text(), re.M)[0] in commands
+    assert all(re.fullmatch(r'[\w-]+/[\w-]+@[0-9a-f]{40}', step['uses']) for step in steps if 'uses' in step)
+    if name == 'tests':
+        assert re.search(r"^pip install .*pytest$", (ROOT / 'README.md').read_text(), re.M)[0] in commands
     else:
         assert 'mkdocs build --strict' in commands
         upload = next(step for step in steps if 'upload-pages-artifact' in step.get('uses', ''))
@@ -280,15 +375,23 @@ def test_pages_fit_can_be_read_and_ask_nobody(browser, address, scheme, width):
     page.on('console', lambda message: problems.append(message.text))
     page.on('pageerror', lambda error: problems.append(str(error)))
     page.on('request', lambda request: request.url.startswith((address, 'data:')) or problems.append(request.url))
-    for path in ('', 'chapters/03_loss/', f'chapters/{EXTRA}/', 'reference/generator/', 'reference/mnist-vae/', 'how-to/train-on-your-own-digits/'):
+    for path in (
+        '', 'chapters/03_loss/', f'chapters/{EXTRA}/', 'reference/generator/', 'reference/mnist-vae/',
+        'how-to/train-on-your-own-digits/',
+    ):
         page.goto(address + path)
         assert page.evaluate('document.documentElement.scrollWidth') <= width, f'{path} scrolls sideways'
-        assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth && image.alt !== null)")
+        assert page.evaluate(
+            "[...document.images].every(image => image.complete && image.naturalWidth && image.alt !== null)"
+        )
         if (scheme, width) in (('light', 1360), ('dark', 375)):
             violations = Axe().run(page).response['violations']
             assert [(rule['id'], [node['html'][:120] for node in rule['nodes'][:3]]) for rule in violations] == [], path
         if folder := os.environ.get('SCREENSHOTS'):
-            page.screenshot(path=f"{folder}/site-{path.strip('/').replace('/', '-') or 'start'}-{scheme}-{width}.png", full_page=True)
+            page.screenshot(
+                path=f"{folder}/site-{path.strip('/').replace('/', '-') or 'start'}-{scheme}-{width}.png",
+                full_page=True,
+            )
     assert problems == []
     context.close()
 
@@ -332,7 +435,10 @@ def test_search_theme_and_menu_by_keyboard(browser, address):
     page.get_by_role('button', name='Dark').focus()
     paper = "getComputedStyle(document.body).backgroundColor"
     before = page.evaluate(paper); page.keyboard.press('Enter')
-    assert page.evaluate(paper) != before and page.get_by_role('button', name='Dark').get_attribute('aria-pressed') == 'true'
+    assert (
+        page.evaluate(paper) != before
+        and page.get_by_role('button', name='Dark').get_attribute('aria-pressed') == 'true'
+    )
     page.reload()
     assert page.evaluate(paper) != before, 'the choice lasts'
 

@@ -56,15 +56,26 @@ def test_small_enough_to_ship():
 
 
 def test_readme_shows_the_cards_of_the_checkpoints():
-    plain, ours = (load_checkpoint(path)[1]['metrics']['quality'] for path in (ROOT / 'nbs' / 'plain.pth', default_weights()))
-    expected = {'textbook, z from N(0, I)': plain['rows']['N(0, I)'], 'textbook, class priors': plain['rows']['class priors'],
-                '**what ships**': ours['rows']['class priors'], 'real training images': ours['rows']['real training images']}
-    lines = [[cell.strip() for cell in line.strip('|').split('|')] for line in (ROOT / 'README.md').read_text().splitlines()
-             if line.startswith('|')]
+    plain, ours = (
+        load_checkpoint(path)[1]['metrics']['quality'] for path in (ROOT / 'nbs' / 'plain.pth', default_weights())
+    )
+    expected = {
+        'textbook, z from N(0, I)': plain['rows']['N(0, I)'],
+        'textbook, class priors': plain['rows']['class priors'],
+        '**what ships**': ours['rows']['class priors'],
+        'real training images': ours['rows']['real training images'],
+    }
+    lines = [
+        [cell.strip() for cell in line.strip('|').split('|')]
+        for line in (ROOT / 'README.md').read_text().splitlines()
+        if line.startswith('|')
+    ]
     heading = lambda column: column.upper() if len(column) == 3 else column.replace('_', ' ')
     header = next(line for line in lines if 'consistency' in line)
     shown = {line[0]: dict(zip(header[1:], line[1:])) for line in lines[lines.index(header) + 2:][:len(expected)]}
-    assert shown == {name: {heading(c): f'{row[c]:{form}}' for c, form in COLUMNS.items()} for name, row in expected.items()}
+    assert shown == {
+        name: {heading(c): f'{row[c]:{form}}' for c, form in COLUMNS.items()} for name, row in expected.items()
+    }
 
 
 def test_card_is_of_these_weights():
@@ -72,6 +83,7 @@ def test_card_is_of_these_weights():
     _, checkpoint = load_checkpoint(default_weights())
     card = checkpoint['metrics']['quality']
     assert card['n_cas'] == 60_000 and card['seed'] == 0 and card['judge'] >= .995
-    for name in ('class priors', 'real training images'): assert 0 < card['rows'][name]['cas_se'] < .001, 'a mean of several'
+    for name in ('class priors', 'real training images'):
+        assert 0 < card['rows'][name]['cas_se'] < 0.001, 'a mean of several'
     assert {'loss', 'bce', 'kl'} == card['elbo'].keys()
     for name, value in checkpoint['metrics']['test'].items(): assert abs(card['elbo'][name] - value) < .01, name
