@@ -54,7 +54,7 @@ def why_refused(scope: dict, names: list[str], files: frozenset[str]) -> tuple[i
     """
     headers = {key: value.decode('latin-1') for key, value in scope['headers']}
     host, path = headers.get(b'host', ''), scope['path']
-    if path != HEALTH and not is_allowed(host_name(host), names):        # health checks call by whatever address they have
+    if path != HEALTH and not is_allowed(host_name(host), names):        # health checks use any address
         shown = host_name(host) or 'that name'
         return 403, (f'This app does not answer to {shown[:100]}. If the name is yours, start the app with '
                      f'--server.allowedHosts={shown[:100]} or set STREAMLIT_SERVER_ALLOWED_HOSTS.')
@@ -66,7 +66,7 @@ def why_refused(scope: dict, names: list[str], files: frozenset[str]) -> tuple[i
     return 404, f'There is nothing here. The app is at / and its description at {SITE}.'
 
 # %% ../nbs/18_server.ipynb #messages
-KEPT, WIDGETS, QUERY = 128_000, 100, 2000                # bytes that a session may keep, widgets, characters of an address
+KEPT, WIDGETS, QUERY = 128_000, 100, 2000       # bytes that a session may keep, widgets, characters of an address
 
 def fits(rerun) -> bool:
     "Whether a `ClientState` asks for no more than a page of this app would."
@@ -75,7 +75,7 @@ def fits(rerun) -> bool:
     return len(widgets) <= WIDGETS and len(rerun.query_string) <= QUERY and rerun.ByteSize() - triggers <= KEPT
 
 def judge(data: bytes | None) -> str | int:
-    "'run' for a message that runs the script, 'pass' for another that may pass, 'drop', or the code to close the websocket with."
+    "'run' for a message that runs the script, 'pass' for others, 'drop', or the code to close the websocket with."
     from google.protobuf.message import DecodeError
     from streamlit.proto.BackMsg_pb2 import BackMsg
     if data is None: return 1003                         # text: not of this protocol
@@ -83,7 +83,8 @@ def judge(data: bytes | None) -> str | int:
     except DecodeError: return 1002
     kind = message.WhichOneof('type')
     if kind == 'rerun_script': return 'run' if fits(message.rerun_script) else 1009
-    if kind == 'backend_operation_request' and message.backend_operation_request.HasField('deferred_file'): return 'pass'
+    if kind == 'backend_operation_request' and message.backend_operation_request.HasField('deferred_file'):
+        return 'pass'
     return 'pass' if kind in ('stop_script', 'app_heartbeat') else 'drop'
 
 def ends_run(data: bytes) -> bool:
@@ -105,7 +106,9 @@ class Pace:
 # %% ../nbs/18_server.ipynb #places
 class Places:
     "A limited number of places, shared fairly between addresses. A place is a function that ends whoever has it."
-    def __init__(self, limit: int): self.limit, self.taken = limit, {}               # key → (address, function), oldest first
+    def __init__(self, limit: int):
+        self.limit = limit
+        self.taken = {}         # key → (address, function), oldest first
 
     def take(self, key, address: str, end) -> bool:
         "Whether there was a place, or one could be made."
@@ -175,15 +178,22 @@ def security_headers(html: str) -> list[tuple[bytes, bytes]]:
 def front_page(html: str, head: str, loading: str) -> str:
     "Streamlit's `index.html` with our `head`, and with `loading` to be read until its scripts have arrived."
     words = dict(title=TITLE, description=DESCRIPTION, introduction=INTRODUCTION, site=SITE, preview=PREVIEW)
-    words = {name: escape(text) for name, text in words.items()} | dict(light=css_variables(LIGHT), dark=css_variables(DARK))
+    words = {name: escape(text) for name, text in words.items()}
+    words |= dict(light=css_variables(LIGHT), dark=css_variables(DARK))
     head, loading = (Template(part).safe_substitute(words) for part in (head, loading))
-    for pattern, ours in ((r'<link rel="service-desc"[^>]*>', ''), (r'<noscript>.*?</noscript>', ''), (r'<title>.*?</title>', head),
-                          (r'<div id="root">\s*</div>', f'<div id="root">{loading}</div>')):
-        html = re.sub(pattern, lambda _: ours, html, flags=re.DOTALL)
+    replacements = {
+        r'<link rel="service-desc"[^>]*>': '',
+        r'<noscript>.*?</noscript>': '',
+        r'<title>.*?</title>': head,
+        r'<div id="root">\s*</div>': f'<div id="root">{loading}</div>',
+    }
+    for pattern, ours in replacements.items():
+        html = re.sub(pattern, lambda _, ours=ours: ours, html, flags=re.DOTALL)
     return html
 
 # %% ../nbs/18_server.ipynb #guard
-PLACES, PATIENCE, RUN = 120, 10, 2                       # sessions at once; seconds for the first message; for a run of the script
+PLACES = 120            # sessions at once
+PATIENCE, RUN = 10, 2   # seconds for the first message, and for a run of the script
 
 def own_origin(scope: dict) -> dict:
     "The request with an `Origin` of its own host: what Streamlit lets in without asking further."
@@ -215,7 +225,8 @@ class Guard:
 
     async def read(self, scope, receive, send):
         if refused := why_refused(scope, self.names, self.files): await answer(send, *refused)
-        elif scope['path'] == '/': await answer(send, 200, self.page_for(scope), 'text/html; charset=utf-8', scope['method'])
+        elif scope['path'] == '/':
+            await answer(send, 200, self.page_for(scope), 'text/html; charset=utf-8', scope['method'])
         elif scope['path'] == PREVIEW: await answer(send, 200, self.preview, 'image/png', scope['method'])
         else: await self.app(scope, receive, send)
 
@@ -237,10 +248,12 @@ class Guard:
             socket.patience.cancel()
             self.places.leave(key)
 
-async def answer(send, status: int, body: str | bytes, kind: str = 'text/plain; charset=utf-8', method: str = 'GET') -> None:
+async def answer(send, status: int, body: str | bytes, kind: str = 'text/plain; charset=utf-8',
+                 method: str = 'GET') -> None:
     "A whole answer. After a refusal the connection ends: what else was sent over it is not read."
     body = body.encode() if isinstance(body, str) else body
-    headers = [(b'content-type', kind.encode()), (b'content-length', str(len(body)).encode()), (b'cache-control', b'no-cache')]
+    headers = [(b'content-type', kind.encode()), (b'content-length', str(len(body)).encode()),
+               (b'cache-control', b'no-cache')]
     if status != 200: headers.append((b'connection', b'close'))
     await send({'type': 'http.response.start', 'status': status, 'headers': headers})
     await send({'type': 'http.response.body', 'body': b'' if method == 'HEAD' else body})
@@ -304,7 +317,9 @@ class Socket:
 # %% ../nbs/18_server.ipynb #waiting
 class Crowd:
     "Connections that wait, oldest first: at most `limit` of them, each for at most so many `seconds`."
-    def __init__(self, limit: int, seconds: float): self.limit, self.seconds, self.timers = limit, seconds, OrderedDict()
+    def __init__(self, limit: int, seconds: float):
+        self.limit, self.seconds, self.timers = limit, seconds, OrderedDict()
+
 
     def join(self, protocol) -> None:
         self.leave(protocol)
@@ -329,7 +344,7 @@ def open_files(wanted: int = 4096) -> int:
     return most
 
 def impatient(protocol: type, connections: int) -> type:
-    "uvicorn's protocol for HTTP, which also cuts connections that keep it waiting if there are too many or it takes too long."
+    "uvicorn's protocol for HTTP, which also cuts waiting connections if there are too many or they take too long."
     silent, answered = Crowd(connections // 4, 10), Crowd(connections // 8, 300)
 
     class Impatient(protocol):
@@ -373,10 +388,11 @@ def guard_settings(web: Path) -> dict:
     "The arguments of `Guard` for the app: `web` is the folder with the two parts of the page and the preview."
     from streamlit import config, file_util
     static = Path(file_util.get_static_dir())
-    files = {f'/{path.relative_to(static).as_posix()}' for path in static.rglob('*') if path.is_file()} - {'/index.html'}
+    files = {f'/{path.relative_to(static).as_posix()}' for path in static.rglob('*') if path.is_file()}
     head, loading = ((web/f'front-{part}.html').read_text(encoding='utf-8') for part in ('head', 'loading'))
     page = front_page((static/'index.html').read_text(encoding='utf-8'), head, loading)
-    return dict(page=page, preview=(web/'preview.png').read_bytes(), files=files, names=config.get_option('server.allowedHosts'))
+    return dict(page=page, preview=(web/'preview.png').read_bytes(), files=files - {'/index.html'},
+                names=config.get_option('server.allowedHosts'))
 
 def take_turns() -> None:
     "Let the runs of Streamlit's script, one thread for each visitor, come one after another."
@@ -387,11 +403,11 @@ def take_turns() -> None:
     ScriptRunner._run_script = in_turn
 
 def open_browser() -> None:
-    "Show the app to whoever started it with `streamlit run`, as Streamlit does for scripts; not on a machine without a screen."
+    "Show the app to whoever started it with `streamlit run`, as Streamlit does for scripts, if there is a screen."
     from streamlit import cli_util, config
     from streamlit.web.server.server_util import get_display_address, get_url
     if config.get_option('server.headless') or config._server_mode != 'starlette-app': return
     address = config.get_option('server.address') or config.get_option('browser.serverAddress')
-    # Streamlit's way may overlook $BROWSER, by which a person, or an editor that works from afar, names another program.
+    # Streamlit's way may overlook $BROWSER, by which a person, or an editor on another machine, names a program.
     opened = webbrowser.open if os.environ.get('BROWSER') else cli_util.open_browser
     Thread(target=opened, args=[get_url(get_display_address(address))], daemon=True).start()
