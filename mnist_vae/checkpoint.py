@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import mnist_vae
 from .data import _as_array, _describe, _is_dense, plain, read_safely, save_atomically, sha256, whole_number
-from .model import HIDDEN, N_CLASSES, N_PIXELS, VAE
+from .model import HIDDEN, N_CLASSES, N_PIXELS, VAE, neutral
 from .prior import ClassPrior
 
 # %% ../nbs/09_checkpoint.ipynb #provenance
@@ -107,6 +107,7 @@ def _unwrapped(model: nn.Module) -> VAE:
         inner = getattr(inner, '_orig_mod', getattr(inner, 'module', None))
     raise ValueError(f'model must be a VAE of mnist_vae.model, not {type(model).__name__}')
 
+@neutral()
 def save_checkpoint(path: str | os.PathLike, model: VAE, prior: ClassPrior | dict[str, Tensor],
                     config: dict | None = None, metrics: dict | None = None, provenance: dict | None = None,
                     reader: dict[str, Tensor] | None = None) -> None:
@@ -142,6 +143,7 @@ def _current(content: dict) -> dict:
     _check_names('the checkpoint', content, _KEYS[version])
     return content | dict(reader=content.get('reader')) | _plain_settings(content)
 
+@neutral()
 def load_checkpoint(path: str | os.PathLike) -> tuple[VAE, dict]:
     """The model (eval mode, on the CPU) and the whole dictionary of a checkpoint that `save_checkpoint` wrote.
 

@@ -20,7 +20,7 @@ import mnist_vae
 from .checkpoint import load_checkpoint
 from .data import MAX_SEED, whole_number
 from .explore import REACH, Atlas, Styles
-from .model import N_CLASSES, VAE, one_hot
+from .model import N_CLASSES, VAE, neutral, one_hot
 from .prior import ClassPrior, log_joint, to_normal
 from .style import Handwriting
 
@@ -109,6 +109,7 @@ class DigitGenerator:
     every process and at any thread count, and the first k of n images do not depend on n. A seed is a whole number
     below 2³²; without one each call gives new images.
     """
+    @neutral()
     def __init__(self, model: VAE, prior: ClassPrior):
         # Double precision hides the order of summation, which depends on batch size, threads and processor.
         self._model = copy.deepcopy(model).cpu().double().requires_grad_(False)
@@ -116,6 +117,7 @@ class DigitGenerator:
         self._mean = self._prior.class_means()                                           # (10, D)
 
     @classmethod
+    @neutral()
     def load(cls, path: str | os.PathLike | None = None) -> 'DigitGenerator':
         """The generator of a checkpoint; without `path`, of the weights that ship with the package.
 
@@ -124,6 +126,7 @@ class DigitGenerator:
         model, checkpoint = load_checkpoint(path if path is not None else default_weights())
         return cls(model, ClassPrior(**checkpoint['prior']))
 
+    @neutral()
     def generate(self, digit: int, n: int = 5, seed: int | None = None, temperature: float = 1.) -> Tensor:
         """`n` variations of `digit`: float32 (n, 28, 28) in [0, 1], ink is 1.
 
@@ -132,6 +135,7 @@ class DigitGenerator:
         digit, n = whole_number(digit, 'digit', 0, N_CLASSES - 1), whole_number(n, 'n', 1, MAX_IMAGES)
         return self.sample(torch.full((n,), digit), seed, temperature)
 
+    @neutral()
     @torch.no_grad()
     def sample(self, labels, seed: int | None = None, temperature: float = 1.) -> Tensor:
         """One image for each of N labels: float32 (N, 28, 28) in [0, 1], ink is 1.
@@ -174,6 +178,7 @@ class DigitGenerator:
         "Computed when it is first needed, in a quarter of a second."
         return Handwriting(self._model.decoder, self._prior)
 
+    @neutral()
     @torch.no_grad()
     def read(self, image) -> int:
         """The digit that the model takes `image` (28, 28) for: 97% of MNIST's test images are read as their label.
@@ -182,6 +187,7 @@ class DigitGenerator:
         """
         return log_joint(self._model, self._prior, _as_image(image).view(1, -1)).argmax().item()
 
+    @neutral()
     @torch.no_grad()
     def restyle(self, image, digit: int | None = None) -> Tensor:
         """All ten digits in the handwriting of `image`: float32 (10, 28, 28) in [0, 1].
@@ -197,6 +203,7 @@ class DigitGenerator:
         z = self._handwriting.carry(self._model.encode(image.view(1, -1))[0][0], digit, image)
         return self._model.decode(z, torch.arange(N_CLASSES)).view(-1, 28, 28).float()
 
+    @neutral()
     @torch.no_grad()
     def write(self, text: str, seed: int | None = None) -> Tensor:
         """A number in one handwriting, a new one for each seed: float32 (28, 28·len(text)) in [0, 1].
@@ -221,10 +228,12 @@ class DigitGenerator:
     def _atlas(self) -> Atlas: return Atlas(self._handwriting, self._styles)
 
     @property
+    @neutral()
     def styles(self) -> tuple[str, ...]:
         "What the sliders of `in_style` do, the strongest first: 'slant', 'width', …"
         return self._styles.names
 
+    @neutral()
     @torch.no_grad()
     def in_style(self, values) -> Tensor:
         """All ten digits in one style: float32 (10, 28, 28) in [0, 1].
@@ -242,6 +251,7 @@ class DigitGenerator:
         values = torch.cat([values, values.new_zeros(n - len(values))])
         return self._model.decode(self._styles.latents(values), torch.arange(N_CLASSES)).view(-1, 28, 28).float()
 
+    @neutral()
     @torch.no_grad()
     def morph(self, start: int, end: int, n: int = 24, seed: int | None = None) -> Tensor:
         """`n` frames in which the digit `start` turns into `end`, float32 (n, 28, 28) in [0, 1].
@@ -260,6 +270,7 @@ class DigitGenerator:
         steps = self._model.decode(z[0] + t * (z_end - z[0]), y[0] + t * (y[1] - y[0]))  # (8n, 784)
         return _equally_apart(steps, n).view(-1, 28, 28).float()
 
+    @neutral()
     def map(self, n: int = 2000, seed: int | None = None) -> tuple[Tensor, Tensor]:
         """Where the latents of `n` digits lie on the flat map, float64 (n, 2), and their labels, int64 (n,).
 
@@ -270,10 +281,12 @@ class DigitGenerator:
         return self._atlas.place(self._prior.sample(labels, generator), labels), labels
 
     @property
+    @neutral()
     def islands(self) -> Tensor:
         "The middle of each digit's island on the map: float64 (10, 2)."
         return self._atlas.centres
 
+    @neutral()
     @torch.no_grad()
     def at(self, x: float, y: float) -> tuple[int, Tensor]:
         """The digit whose island is nearest to a point of the map, and its image there, float32 (28, 28).

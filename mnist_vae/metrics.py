@@ -19,11 +19,12 @@ from .checkpoint import load_checkpoint
 from .classifier import JUDGE, Classifier, as_float, read, train_judge, train_judges
 from .data import check_images, check_labels, whole_number
 from .generator import DigitGenerator
-from .model import N_CLASSES, VAE, one_hot
+from .model import N_CLASSES, VAE, neutral, one_hot
 from .prior import ClassPrior, sample_standard_normal
 from .training import evaluate
 
 # %% ../nbs/15_metrics.ipynb #consistency
+@neutral()
 def consistency(digits: Tensor, labels: Tensor) -> dict[str, float]:
     """Share of images read as their label, `consistency`, and the smallest share of any digit, `worst_digit`.
 
@@ -34,6 +35,7 @@ def consistency(digits: Tensor, labels: Tensor) -> dict[str, float]:
     return dict(consistency=right.mean().item(), worst_digit=min(of_each_digit))
 
 # %% ../nbs/15_metrics.ipynb #frechet
+@neutral()
 def frechet_distance(a: Tensor, b: Tensor) -> float:
     "Fréchet distance between Gaussians fitted to the rows of `a` (N, D) and `b` (M, D). Source: Heusel et al. 2017."
     a, b = a.double(), b.double()
@@ -46,6 +48,7 @@ def _radii(features: Tensor, k: int) -> Tensor:
     "Distance of each row of (N, D) to its `k`-th nearest other row, (N,)."
     return torch.cat([torch.cdist(part, features).kthvalue(k + 1, dim=1).values for part in features.split(2000)])
 
+@neutral()
 def prdc(real: Tensor, generated: Tensor, k: int = 5) -> dict[str, float]:
     """Precision, recall, density and coverage of `generated` (M, D) against `real` (N, D) features.
 
@@ -73,6 +76,7 @@ def _accuracy(classifier: Classifier, images: Tensor, labels: Tensor) -> float:
     "Share of images (N, 28, 28) that are read as their label, int64 (N,)."
     return (read(classifier, images)[1] == labels).float().mean().item()
 
+@neutral()
 def cas(images: Tensor, labels: Tensor, test_images: Tensor, test_labels: Tensor, epochs: int = JUDGE['epochs'],
         device=None, progress: bool = True, seed: int = JUDGE['seed']) -> float:
     """Classification accuracy score: how many real test images a classifier reads that was trained on `images` alone.
@@ -98,6 +102,7 @@ def _image_nll(model: VAE, x: Tensor, label: Tensor, prior: ClassPrior | None, e
     else: log_z = -.5 * (z.square() + _LOG_2PI).sum(1)
     return math.log(n_samples) - torch.logsumexp(log_x + log_z - log_q, 0).item()
 
+@neutral()
 @torch.no_grad()
 def importance_nll(model: VAE, images: Tensor, labels: Tensor, prior: ClassPrior | None = None, n_samples: int = 5000,
                    binarise: bool = False, seed: int = 0, progress: bool = True) -> tuple[float, float]:
@@ -128,6 +133,7 @@ COLUMNS = dict(  # of the card, and how their figures are printed
     cas='.2%',
 )
 
+@neutral()
 def quality(judge: Classifier, images: Tensor, labels: Tensor, real: Tensor) -> dict[str, float]:
     """Consistency, worst digit, FID, precision, recall, density and coverage of `images` against `real` images.
 
@@ -146,6 +152,7 @@ def print_card(rows: dict[str, dict[str, float]]) -> None:
         cells = [f'{row[column]:>11{form}}' if column in row else ' ' * 11 for column, form in COLUMNS.items()]
         print(f'{name:{width}}', *cells)
 
+@neutral()
 def balanced(labels: Tensor, n: int, seed: int = 0) -> Tensor:
     "Indices of `n` images of each digit, at random, ordered by digit: (10·n,)."
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
@@ -186,6 +193,7 @@ def _likelihoods(model: VAE, prior: ClassPrior, images: Tensor, labels: Tensor, 
             nll[f'{name}, {tone}'] = list(estimate)
     return nll
 
+@neutral()
 def measure(path, data: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], seed: int = 0,
             judges: list[Classifier] | None = None, n_cas: int = 60_000, n_nll: int = 200,
             epochs: int = JUDGE['epochs'], device=None, progress: bool = True) -> dict:

@@ -45,12 +45,17 @@ class _ProcessSettings:
 
 _process_settings = _ProcessSettings()
 
+def _helpers_flush() -> bool:
+    "Whether PyTorch's helper threads flush subnormal numbers: those do that were started by a thread that did."
+    small = torch.full((2**15 * torch.get_num_threads(),), _SMALLEST, dtype=torch.float64)    # enough work for all of them
+    return not (small * 1).view(torch.int64).all()
+
 @contextmanager
 def _normal_subnormals():
-    "For a thread that flushes subnormal numbers: without that. Its helper threads inherited it: do without them."
+    "For a thread that flushes subnormal numbers: without that, and without helper threads that do."
     n_threads = torch.get_num_threads()
     torch.set_flush_denormal(False)
-    torch.set_num_threads(1)
+    if _helpers_flush(): torch.set_num_threads(1)
     try: yield
     finally:
         torch.set_num_threads(n_threads)

@@ -18,6 +18,7 @@ from .data import MAX_SEED, _describe, _is_dense, check_labels, whole_number
 from .model import N_CLASSES, VAE, neutral, one_hot
 
 # %% ../nbs/07_prior.ipynb #sample-standard-normal
+@neutral()
 @torch.no_grad()
 def sample_standard_normal(model: VAE, labels: Tensor, seed: int = 0) -> Tensor:
     "The textbook's samples, float32 (N, 28, 28): z from N(0, I), whatever the label."
@@ -73,6 +74,7 @@ class ClassPrior:
     def __post_init__(self):
         if fault := _fault(self.weights, self.means, self.scale_tril, self.threshold): raise ValueError(fault)
 
+    @neutral()
     def sample(self, labels: Tensor, generator: torch.Generator) -> Tensor:
         """Latents, float64 (N, D), for labels int64 (N,): always N·TRIES·(D + 1) numbers from the `generator`'s stream.
 
@@ -111,10 +113,12 @@ class ClassPrior:
         if unclear.any(): log_p[unclear] = self.log_prob(draw[unclear], y[unclear])
         return draw, log_p
 
+    @neutral()
     def class_means(self) -> Tensor:
         "The mean of each digit's whole mixture, (10, D)."
         return torch.einsum('yk,ykd->yd', self.weights, self.means)
 
+    @neutral()
     def log_prob(self, z: Tensor, labels: Tensor) -> Tensor:
         "log p(z|y) in nats, (N,), of latents (N, D) with labels (N,)."
         out, (i, j) = z.new_empty(len(z)), torch.tril_indices(z.shape[1], z.shape[1], device=z.device)
@@ -156,6 +160,7 @@ class ClassPrior:
         constant = self._log_peak - .5 * (b * m).sum(2)
         return torch.cat([constant[..., None], b, A[..., i, j] * torch.where(i == j, -.5, -1.)], 2)
 
+    @neutral()
     def truncated(self, leave_out: float, seed: int = 0) -> 'ClassPrior':
         "The same mixtures with the `threshold` that leaves out this share of their mass, in [0, 1), the least dense."
         if not 0 <= leave_out < 1: raise ValueError(f'leave_out must be a share from 0 to below 1, not {leave_out!r}')
@@ -205,6 +210,7 @@ def fit_prior(z: Tensor, labels: Tensor, n_components: int = 40, leave_out: floa
     return prior.truncated(leave_out, seed)
 
 # %% ../nbs/07_prior.ipynb #log-joint
+@neutral()
 @torch.no_grad()
 def log_joint(model: VAE, prior: ClassPrior, x: Tensor) -> Tensor:
     """log p(x|z, y) + log p(z|y) at z = mu, for `x` (N, 784) in [0, 1] and each digit y: (N, 10) nats, on the CPU.

@@ -1,0 +1,410 @@
+"""Refinement: each term of the losses, each network, what is kept and what is promised. No real data, seconds only."""
+
+import math
+from copy import deepcopy
+from unittest.mock import patch
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from mnist_vae import refine as chapter
+from mnist_vae.checkpoint import load_checkpoint
+from mnist_vae.classifier import Classifier
+from mnist_vae.generator import DigitGenerator, default_weights
+from mnist_vae.prior import ClassPrior
+from mnist_vae.refine import BATCH_SIZE, STEPS_AHEAD, refine
+
+WEIGHTS = dict(pixels=1.0, features=2.0, reader=3.0, perceptual=5.0, bce=7.0)
+
+
+@pytest.fixture(scope='module')
+def setup():
+    "A model, its prior, 300 images with labels, and a reader."
+    model, checkpoint = load_checkpoint(default_weights())
+    labels = torch.arange(10).repeat(30)
+    images = (DigitGenerator.load().sample(labels, seed=5) * 255).byte()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        reader = Classifier(8).eval()
+    return model, ClassPrior(**checkpoint['prior']), images, labels, reader
+
+
+@pytest.fixture
+def run(setup):
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    model, prior, images, labels, reader = setup
+    yield chapter._Refinement(
+        model,
+        prior,
+        images,
+        labels,
+        reader,
+        epochs=2,
+        lr=1e-3,
+        critic_lr=2e-3,
+        weights=WEIGHTS,
+        ema=0.9,
+        seed=3,
+        device=torch.device('cpu'),
+    )
+    torch.set_num_threads(n_threads)
+
+
+def short(setup, epochs=1, **options):
+    "A refinement of a copy: the copy and the history."
+    model, prior, images, labels, reader = setup
+    model = deepcopy(model)
+    return model, refine(
+        model, prior, images, labels, epochs=epochs, device='cpu', progress=False, **dict(reader=reader) | options
+    )
+
+
+class Bar:
+    n = 0
+
+    def update(self):
+        self.n += 1
+
+
+def test_hinge_loss():
+    "E[1 − C(x)]₊ + E[1 + C(x̃)]₊, by hand, with a critic that sums."
+    seen = []
+
+    def critic(x, y):
+        seen.append(y)
+        return x.sum(1)
+
+    real, drawn = torch.tensor([[2.0, 0.0], [0.25, 0.25]]), torch.tensor([[-3.0, 0.0], [0.5, 0.0]])
+    loss = chapter._critic_loss(critic, real, drawn, torch.eye(2))
+    assert loss.item() == (0 + 0.5) / 2 + (0 + 1.5) / 2
+    assert torch.equal(seen[0], torch.cat([torch.eye(2), torch.eye(2)]))
+
+
+@pytest.mark.parametrize(
+    'make, n, shape', [(chapter._pixel_critic, 256, (784,)), (chapter._feature_critic, 256, (128,))]
+)
+def test_critic_is_a_projection_of_bounded_slope(make, n, shape):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        critic = make().eval()
+    x, y = torch.rand(4, *shape), torch.eye(10)[:4]
+    h = critic.body(x)
+    assert h.shape == (4, n)
+    torch.testing.assert_close(
+        critic(x, y), h @ critic.out.weight[0] + critic.out.bias + (h * critic.embed.weight.T[:4]).sum(1)
+    )
+    layers = [layer for layer in critic.modules() if isinstance(layer, (nn.Linear, nn.Conv2d))]
+    assert len(layers) == (6 if shape == (784,) else 4) and critic.embed.bias is None
+    for layer in layers:
+        assert abs(torch.linalg.matrix_norm(layer.weight.flatten(1), 2) - 1) < 0.1, 'spectrally normalised'
+    assert all(layer.negative_slope == 0.1 for layer in critic.modules() if isinstance(layer, nn.LeakyReLU))
+    assert sum(isinstance(layer, nn.LeakyReLU) for layer in critic.modules()) == len(layers) - 2
+    convs = [layer for layer in layers if isinstance(layer, nn.Conv2d)]
+    assert [(c.in_channels, c.out_channels, *c.kernel_size[:1], c.stride[0], c.padding[0]) for c in convs] in (
+        [],
+        [(1, 32, 4, 2, 1), (32, 64, 4, 2, 1), (64, 128, 3, 2, 1)],
+    )
+
+
+def test_batch_is_what_decoder_and_reader_make_of_the_images(run, setup):
+    model, prior, images, labels, reader = setup
+    i, latents = (
+        torch.arange(40, 40 + BATCH_SIZE),
+        prior.sample(labels[:BATCH_SIZE], torch.Generator().manual_seed(1)).float(),
+    )
+    stream = torch.Generator()
+    stream.set_state(run.generator.get_state())
+    batch = run.batch(i, latents)
+    x, y = images[i].flatten(1) / 255, F.one_hot(labels[i]).float()
+    mu, logvar = model.encode(x)
+    z = mu + torch.exp(0.5 * logvar) * torch.randn(BATCH_SIZE, 20, generator=stream)
+    shift = torch.randint(-2, 3, (2,), generator=stream).tolist()
+    moved = lambda t: t.view(-1, 28, 28).roll(shift, (1, 2))
+    scale = 1 / reader.features(images / 255).std()
+    close = lambda a, b: torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
+    close(batch.x, x)
+    close(batch.recon_logits, model.decoder(z, y))
+    close(batch.drawn, torch.sigmoid(model.decoder(latents, y)))
+    close(batch.h_real, scale * reader.features(moved(x)))
+    close(batch.h_recon, scale * reader.features(moved(torch.sigmoid(batch.recon_logits))))
+    close(batch.h_drawn, scale * reader.features(moved(batch.drawn)))
+    close(batch.read_logits, reader(moved(batch.drawn)))
+    assert torch.equal(batch.labels, labels[i]) and torch.equal(batch.y, y) and shift != [0, 0]
+    assert abs(batch.h_real.std() - 1) < 0.2
+    seen = batch.for_critics()
+    assert seen['pixels'][0] is batch.x and seen['pixels'][1] is batch.drawn
+    assert seen['features'][0] is batch.h_real and seen['features'][1] is batch.h_drawn
+
+
+def test_terms_of_the_decoder(run):
+    "Each is what the formula says."
+    batch = run.batch(torch.arange(BATCH_SIZE), torch.randn(BATCH_SIZE, 20, generator=torch.Generator().manual_seed(1)))
+    run.critics.eval()  # without another step of the power iteration
+    terms = run.decoder_terms(batch)
+    log_p = batch.read_logits.log_softmax(1)[torch.arange(BATCH_SIZE), batch.labels]
+    probability, x = torch.sigmoid(batch.recon_logits.double()), batch.x.double()
+    expected = dict(
+        pixels=-run.critics['pixels'](batch.drawn, batch.y).mean(),
+        features=-run.critics['features'](batch.h_drawn, batch.y).mean(),
+        reader=torch.clamp(-log_p - math.log(2), min=0).mean(),
+        perceptual=(batch.h_recon - batch.h_real).square().mean(),
+        bce=-(x * probability.log() + (1 - x) * (1 - probability).log()).sum(1).mean().float(),
+    )
+    assert terms.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(terms[name], value, rtol=1e-3, atol=1e-4, msg=name)
+    assert all(p.requires_grad for p in run.critics.parameters())
+    sum(terms.values()).backward()
+    assert all(p.grad is None for p in run.critics.parameters()), 'the decoder moves, not the critics'
+    assert all(p.grad.any() for p in run.decoder.parameters()) and not any(
+        p.requires_grad for p in run.reader.parameters()
+    )
+
+
+def test_reader_is_silent_where_it_gives_the_digit_more_than_half(run):
+    batch = run.batch(torch.arange(BATCH_SIZE), torch.zeros(BATCH_SIZE, 20))
+    for share, term in ((0.51, 0.0), (0.25, math.log(2))):
+        batch.read_logits = torch.full((BATCH_SIZE, 10), (1 - share) / 9).log()
+        batch.read_logits[torch.arange(BATCH_SIZE), batch.labels] = math.log(share)
+        assert abs(run.decoder_terms(batch)['reader'].item() - term) < 1e-5
+
+
+@pytest.mark.filterwarnings('ignore:.*lr_scheduler')  # no optimiser moves here
+def test_each_term_counts_by_its_weight(run):
+    "The gradient of the loss with respect to each term is its weight; then both learning rates and the average move."
+    terms = {name: torch.ones((), requires_grad=True) for name in WEIGHTS}
+    before, rates = (
+        deepcopy(run.average.state_dict()),
+        [s.get_last_lr()[0] for s in (run.schedule, run.critic_schedule)],
+    )
+    assert rates == [1e-3, 2e-3]
+    for p in run.decoder.parameters():
+        p.grad = torch.ones_like(p)
+    with torch.no_grad():
+        for p in run.decoder.parameters():
+            p += 1
+    run.train_decoder(terms)
+    assert {name: t.grad.item() for name, t in terms.items()} == WEIGHTS
+    assert all(p.grad is None for p in run.decoder.parameters()), 'the gradients of the step before are gone'
+    assert run.n_steps == 1 and [s.last_epoch for s in (run.schedule, run.critic_schedule)] == [1, 1]
+    for name, average in run.average.named_parameters():
+        torch.testing.assert_close(average, before[name] + 0.9)  # 1 − 1/10 of the way
+
+
+@pytest.mark.filterwarnings('ignore:.*optimizer.step')  # replaced here
+def test_a_step_trains_the_critics_first_and_then_the_decoder(run):
+    order, i = [], torch.arange(BATCH_SIZE)
+    with (
+        patch.object(run.critic_opt, 'step', lambda: order.append('critics')),
+        patch.object(run.opt, 'step', lambda: order.append('decoder')),
+    ):
+        losses = run.step(i, torch.zeros(BATCH_SIZE, 20))
+    assert order == ['critics', 'decoder'] and set(losses) == {'pixels', 'features', 'reader', 'bce', 'perceptual'}
+    assert not any(loss.requires_grad for loss in losses.values())
+    grads = [p.grad.clone() for p in run.critics.parameters()]
+    with patch.object(run.critic_opt, 'step', lambda: None):
+        run.train_critics(run.batch(i, torch.zeros(BATCH_SIZE, 20)))
+    assert all(
+        a.abs().sum() < 1.9 * b.abs().sum() + 1 for a, b in zip((p.grad for p in run.critics.parameters()), grads)
+    ), 'set to 0 first'
+
+
+def test_an_epoch_shows_full_batches_and_begins_with_the_critics(run, setup):
+    "300 images are two full batches; before the first epoch the critics alone see them, at most `STEPS_AHEAD`."
+    seen, bar = [], Bar()
+    with (
+        patch.object(run, 'train_critics', wraps=run.train_critics) as critics,
+        patch.object(run, 'train_decoder', wraps=run.train_decoder) as decoder,
+        patch.object(
+            run, 'batch', side_effect=lambda i, latents, batch=run.batch: (seen.append(i), batch(i, latents))[1]
+        ),
+    ):
+        row = run.epoch(bar)
+        assert (critics.call_count, decoder.call_count, bar.n) == (4, 2, 2)
+        run.epoch(bar)
+        assert (critics.call_count, decoder.call_count, bar.n) == (6, 4, 4)
+    assert all(len(i) == BATCH_SIZE == 128 for i in seen) and STEPS_AHEAD == 200
+    assert torch.equal(seen[0], seen[2]) and torch.equal(seen[1], seen[3]) and not torch.equal(seen[0], seen[4])
+    assert len(set(torch.cat(seen[:2]).tolist())) == 256, 'no image twice'
+    assert list(row) == ['epoch', 'pixels', 'features', 'reader', 'bce', 'perceptual']
+    assert [r['epoch'] for r in run.history] == [1, 2] and run.history[0] is row
+    assert abs(run.schedule.get_last_lr()[0]) < 1e-9 and abs(run.critic_schedule.get_last_lr()[0]) < 1e-9, (
+        'half a cosine ends at 0'
+    )
+    with patch.object(run, 'step', return_value=dict(pixels=torch.tensor(4.0), bce=torch.tensor(6.0))):
+        assert run.epoch(bar) == dict(epoch=3, pixels=4.0, bce=6.0), 'the mean over the steps'
+
+
+def test_the_critics_see_no_more_than_200_batches_ahead(run):
+    with (
+        patch.object(chapter, 'STEPS_AHEAD', 1),
+        patch.object(run, 'train_critics', wraps=run.train_critics) as critics,
+    ):
+        run.epoch(Bar())
+    assert critics.call_count == 3
+
+
+def test_samples_are_of_the_labels_beside_them(run, setup):
+    _, prior, _, labels, _ = setup
+    with (
+        patch.object(
+            ClassPrior, 'sample', side_effect=lambda y, g: torch.arange(300.0).double()[:, None].expand(300, 20)
+        ) as sample,
+        patch.object(
+            run,
+            'batch',
+            side_effect=lambda i, latents, batch=run.batch: (seen.append((i, latents)), batch(i, latents))[1],
+        ),
+    ):
+        seen = []
+        run.epoch(Bar())
+    assert (
+        torch.equal(sample.call_args[0][0], labels)
+        and sample.call_args[0][1] is run.generator
+        and sample.call_count == 1
+    )
+    for i, latents in seen:
+        assert torch.equal(latents[:, 0], i.float()) and latents.dtype == torch.float32
+
+
+def test_state_is_all_that_another_run_needs(run, setup):
+    model, prior, images, labels, reader = setup
+    run.epoch(Bar())
+    state = deepcopy(run.state())
+    other = chapter._Refinement(
+        model,
+        prior,
+        images,
+        labels,
+        reader,
+        epochs=2,
+        lr=1e-3,
+        critic_lr=2e-3,
+        weights=WEIGHTS,
+        ema=0.9,
+        seed=4,
+        device=torch.device('cpu'),
+    )
+    other.load_state(state)
+    assert run.epoch(Bar()) == other.epoch(Bar()) and run.history == other.history and run.n_steps == other.n_steps == 4
+    for name, t in run.average.state_dict().items():
+        assert torch.equal(t, other.average.state_dict()[name])
+
+
+def test_arguments_reach_the_run(setup):
+    "Each hyperparameter is used where it belongs."
+    given = dict(
+        lr=0.1,
+        critic_lr=0.2,
+        reader_weight=0.3,
+        feature_weight=0.4,
+        perceptual_weight=0.5,
+        bce_weight=0.6,
+        ema=0.7,
+        seed=8,
+    )
+    with patch.object(chapter, '_Refinement', side_effect=InterruptedError) as made, pytest.raises(InterruptedError):
+        short(setup, 9, **given)
+    assert made.call_args[0][5:] == (
+        9,
+        0.1,
+        0.2,
+        dict(pixels=1.0, reader=0.3, features=0.4, perceptual=0.5, bce=0.6),
+        0.7,
+        8,
+        torch.device('cpu'),
+    )
+    defaults = short.__globals__['refine'].__wrapped__.__defaults__
+    assert defaults[:9] == (40, 3e-4, 8e-4, 20.0, 0.45, 15.0, 0.02, 0.999, 0)
+
+
+def test_reader_is_trained_if_none_is_given(setup):
+    _, _, images, labels, reader = setup
+    with patch.object(chapter, 'train_classifier', return_value=reader) as trained:
+        model, history = short(setup, reader=None, seed=6)
+    assert trained.call_args[0][0] is images and trained.call_args[0][1] is labels
+    assert trained.call_args[1] == dict(seed=6, device=torch.device('cpu'), progress=False, resume=None)
+    assert history == short(setup, seed=6)[1]
+
+
+def test_what_refine_promises(setup):
+    original, _, images, labels, reader = setup
+    before, state, training = deepcopy(original.state_dict()), torch.get_rng_state(), reader.training
+    model, history = short(setup, 2, seed=2)
+    assert torch.equal(state, torch.get_rng_state()), 'the global random state is left as it was'
+    assert all(torch.equal(t, before[name]) for name, t in model.state_dict().items() if name.startswith('encoder.')), (
+        'the encoder stays'
+    )
+    assert not any(
+        torch.equal(t, before[name]) for name, t in model.state_dict().items() if name.startswith('decoder.')
+    )
+    assert (
+        all(p.requires_grad for p in model.parameters())
+        and all(p.requires_grad for p in reader.parameters())
+        and reader.training == training
+    )
+    assert [list(row) for row in history] == 2 * [['epoch', 'pixels', 'features', 'reader', 'bce', 'perceptual']]
+    assert 1 < history[0]['pixels'] < 3 and 1 < history[0]['features'] < 3 and 40 < history[0]['bce'] < 100
+    assert history == short(setup, 2, seed=2)[1] != short(setup, 2, seed=3)[1]
+    with patch.object(chapter._Refinement, 'epoch', side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
+        refine(original, *setup[1:4], reader=reader, device='cpu', progress=False)
+    with pytest.raises(FloatingPointError, match='epoch 1: try a learning rate below lr=1e[+]30'):
+        refine(original, *setup[1:4], reader=reader, lr=1e30, device='cpu', progress=False)
+    assert all(torch.equal(t, before[name]) for name, t in original.state_dict().items()), (
+        'a failure leaves the decoder as it was'
+    )
+
+
+def test_the_average_is_the_result(setup):
+    made = []
+    with patch.object(
+        chapter, '_Refinement', side_effect=lambda *args, make=chapter._Refinement: made.append(make(*args)) or made[0]
+    ):
+        model, history = short(setup)
+    (run,) = made
+    assert history is run.history
+    for name, t in model.decoder.state_dict().items():
+        assert torch.equal(t, run.average.state_dict()[name]) and not torch.equal(t, run.decoder.state_dict()[name])
+
+
+@pytest.mark.parametrize(
+    'name, bad',
+    [
+        ('epochs', 0),
+        ('epochs', 1.5),
+        ('seed', -1),
+        ('seed', 2**32),
+        ('lr', 0),
+        ('lr', math.inf),
+        ('critic_lr', -1),
+        ('reader_weight', -1),
+        ('feature_weight', -0.1),
+        ('perceptual_weight', math.nan),
+        ('bce_weight', '1'),
+        ('ema', 1),
+    ],
+)
+def test_odd_values_are_refused_by_name(setup, name, bad):
+    with pytest.raises(ValueError, match=f'^{name} must be '):
+        refine(*setup[:4], **{name: bad})
+
+
+def test_odd_data_is_refused(setup):
+    model, prior, images, labels, reader = setup
+    for data, words in (
+        ((images / 255, labels), 'images must be'),
+        ((images, labels[1:]), 'labels must be'),
+        ((images[:127], labels[:127]), 'at least 128 images, got 127'),
+    ):
+        with pytest.raises(ValueError, match=words):
+            refine(model, prior, *data, reader=reader)
+
+
+def test_adam_of_the_networks(run):
+    for opt, lr, network in ((run.opt, 1e-3, run.decoder), (run.critic_opt, 2e-3, run.critics)):
+        (group,) = opt.param_groups
+        assert (group['initial_lr'], group['betas'], group['fused']) == (lr, (0.5, 0.99), True)
+        assert [id(p) for p in group['params']] == [id(p) for p in network.parameters()]
