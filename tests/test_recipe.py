@@ -1,5 +1,6 @@
 """Recipes: every value is the one that is meant, and every stage gets its own. No real data, seconds only."""
 
+import inspect
 import math
 from dataclasses import FrozenInstanceError, asdict, fields, replace
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ from mnist_vae.generator import default_weights
 from mnist_vae.model import VAE
 from mnist_vae.prior import ClassPrior
 from mnist_vae.recipe import RECIPES, Recipe, fit, open_fit_state
+from mnist_vae.training import StateFile
 
 ODD = Recipe(
     epochs=2,
@@ -84,6 +86,7 @@ def test_plain_is_the_textbook():
         bce_weight=0.02,
         ema=0.999,
     )
+    assert RECIPES['plain'].refine_leave_out == 0.0
 
 
 def test_recipe_is_frozen_and_by_name():
@@ -237,7 +240,7 @@ def test_what_cannot_end_well_does_not_begin():
     with stand_ins(calls):
         for options, words in (
             (dict(recipe='fast'), "no recipe 'fast': use one of ..plain., .sharp.. or a Recipe"),
-            (dict(seed=-1), 'seed must be'),
+            (dict(seed=-1), '^seed must be'),
             (dict(images=IMAGES / 255), 'images must be'),
             (dict(labels=LABELS[1:]), 'labels must be'),
             (dict(recipe=replace(ODD, n_components=61)), 'digit 0 has 80 latents, 61 Gaussians need at least 81'),
@@ -292,4 +295,18 @@ def test_state_knows_all_settings(tmp_path):
 def test_room_grows_with_the_priors(k):
     "Two states and a checkpoint: the priors count as float64 twice and as float32 once."
     assert replace(ODD, n_components=k).room() - ODD.room() == 10 * (k - 5) * 421 * (2 * 8 + 4)
-    assert 100e6 < replace(ODD, n_components=1).room() < 150e6
+    assert 119e6 < replace(ODD, n_components=1).room() < 121e6
+
+
+def test_seconds_of_all_stages_count():
+    state = StateFile()
+    state.seconds = dict(networks=1.0, priors=3.0, reader=4.0, refinement=5.0)
+    with stand_ins({}), patch.object(ClassPrior, 'truncated', lambda self, share, seed: self):
+        made = fit(IMAGES, LABELS, ODD, device='cpu', resume=state, progress=False)
+    assert made.seconds == dict(networks=5.0, priors=3.0, refinement=9.0)
+
+
+def test_defaults_are_what_ships():
+    for function in fit, open_fit_state:
+        parameters = inspect.signature(function).parameters
+        assert (parameters['recipe'].default, parameters['seed'].default) == ('sharp', 0)

@@ -2,7 +2,7 @@
 
 import math
 from copy import deepcopy
-from unittest.mock import patch
+from unittest.mock import MagicMock, patch
 
 import pytest
 import torch
@@ -408,3 +408,26 @@ def test_adam_of_the_networks(run):
         (group,) = opt.param_groups
         assert (group['initial_lr'], group['betas'], group['fused']) == (lr, (0.5, 0.99), True)
         assert [id(p) for p in group['params']] == [id(p) for p in network.parameters()]
+
+
+def test_refine_goes_on_from_a_state(setup):
+    "And keeps one after each epoch."
+    resume = MagicMock(kept=MagicMock(return_value=None))
+    whole, history = short(setup, 2, resume=resume)
+    assert [(call.args[0], call.args[2]) for call in resume.keep.call_args_list] == [
+        ('refinement', f'refinement, epoch {n} of 2') for n in (1, 2)
+    ]
+
+    def stop(stage, state, place):
+        kept.append(deepcopy(state))
+        raise InterruptedError
+
+    resume.keep.side_effect = stop
+    kept = []
+    with pytest.raises(InterruptedError):
+        short(setup, 2, resume=resume)
+    assert kept[0]['n_steps'] == 2 and kept[0]['history'] == history[:1]
+    resume = MagicMock(kept=MagicMock(return_value=kept[0]))
+    model, again = short(setup, 2, resume=resume)
+    assert resume.kept.call_args.args == ('refinement',) and resume.keep.call_count == 1 and again == history
+    assert all(torch.equal(t, whole.state_dict()[name]) for name, t in model.state_dict().items())
