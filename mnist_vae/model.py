@@ -47,7 +47,8 @@ _process_settings = _ProcessSettings()
 
 def _helpers_flush() -> bool:
     "Whether PyTorch's helper threads flush subnormal numbers: those do that were started by a thread that did."
-    small = torch.full((2**15 * torch.get_num_threads(),), _SMALLEST, dtype=torch.float64)    # enough work for all of them
+    # enough numbers that every thread gets some
+    small = torch.full((2**15 * torch.get_num_threads(),), _SMALLEST, dtype=torch.float64)
     return not (small * 1).view(torch.int64).all()
 
 @contextmanager

@@ -133,13 +133,14 @@ def ordinary_user(tmp_path_factory):
     'x'.encode('idna')  # loads what a connection needs, while Python's own files can be read
     if os.geteuid(): yield; return
     base = tmp_path_factory.getbasetemp()
-    modes = {parent: parent.stat().st_mode for parent in (base, base.parent)}
-    for parent in modes: parent.chmod(0o755)
+    modes = {folder: folder.stat().st_mode for folder in (base, *base.parents)}
+    closed = {folder: mode for folder, mode in modes.items() if not mode & 0o001}
+    for folder in closed: folder.chmod(0o755)
     os.seteuid(65534)
     try: yield
     finally:
         os.seteuid(0)
-        for parent, mode in modes.items(): parent.chmod(mode)
+        for folder, mode in closed.items(): folder.chmod(mode)
 
 
 # --- folders of every kind ---
