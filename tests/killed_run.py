@@ -21,6 +21,7 @@ from mnist_vae.training import load_state, save_state
 
 RECIPE = Recipe(epochs=2, batch_size=100, kl_weight=.1, cosine=True, ema=.9, draws=2, n_components=2,
                 refine_epochs=2, refine_leave_out=.03, refine_ema=.9)
+STAGES = {'', 'networks', 'priors', 'reader', 'refinement'}         # '': before anything was kept
 
 
 def result(made) -> dict:
@@ -78,13 +79,16 @@ def bytes_before(pipe: int, n: int | None, seconds: float | None) -> int:
 def place(state: Path) -> str: return load_state(state)['place'] if state.exists() else ''
 
 
+def stages(kills: list[dict]) -> set[str]: return {kill['place'].partition(',')[0] for kill in kills}
+
+
 def main(folder: Path, seed: int, least: int = 20) -> None:
     state, rng, kills, runs = folder / 'run.state', random.Random(seed), [], 0
     pid, pipe = start(folder, folder / 'undisturbed.pt', folder / 'other.state')
     bytes_before(pipe, None, None)
     assert finish(pid, pipe) == 0
     places = ['', *json.loads((folder / 'undisturbed.json').read_text())]
-    while len(kills) < least or state.exists():
+    while len(kills) < least or state.exists() or stages(kills) != STAGES:
         n, in_write = rng.choice((0, 0, 1, 1, 2)), rng.random() < .3
         pid, pipe = start(folder, folder / f'killed{runs}.pt', state, n if in_write else None)
         before, seen = places.index(place(state)), bytes_before(pipe, n, None)

@@ -251,6 +251,7 @@ def test_a_correction_belongs_to_its_drawing(tab):
     says(page, 'I read a 4. Wrong?')
     page.get_by_role('radio', name='bold 5').click()
     says(page, 'I read a 5. Wrong?')
+    settle(page)
     page.get_by_role('radio', name='bold 5').click()
     says(page, 'I read a 4. Wrong?')
     expect(page.get_by_role('combobox', name='Which digit it is')).to_have_value('It is a 4')
