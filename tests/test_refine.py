@@ -31,12 +31,9 @@ def setup():
     return model, ClassPrior(**checkpoint['prior']), images, labels, reader
 
 
-@pytest.fixture
-def run(setup):
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def refinement(setup, seed: int) -> chapter._Refinement:
     model, prior, images, labels, reader = setup
-    yield chapter._Refinement(
+    return chapter._Refinement(
         model,
         prior,
         images,
@@ -47,9 +44,16 @@ def run(setup):
         critic_lr=2e-3,
         weights=WEIGHTS,
         ema=0.9,
-        seed=3,
+        seed=seed,
         device=torch.device('cpu'),
     )
+
+
+@pytest.fixture
+def run(setup):
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield refinement(setup, seed=3)
     torch.set_num_threads(n_threads)
 
 
@@ -271,23 +275,9 @@ def test_samples_are_of_the_labels_beside_them(run, setup):
 
 
 def test_state_is_all_that_another_run_needs(run, setup):
-    model, prior, images, labels, reader = setup
     run.epoch(Bar())
     state = deepcopy(run.state())
-    other = chapter._Refinement(
-        model,
-        prior,
-        images,
-        labels,
-        reader,
-        epochs=2,
-        lr=1e-3,
-        critic_lr=2e-3,
-        weights=WEIGHTS,
-        ema=0.9,
-        seed=4,
-        device=torch.device('cpu'),
-    )
+    other = refinement(setup, seed=4)
     other.load_state(state)
     assert run.epoch(Bar()) == other.epoch(Bar()) and run.history == other.history and run.n_steps == other.n_steps == 4
     for name, t in run.average.state_dict().items():
