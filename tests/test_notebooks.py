@@ -33,7 +33,8 @@ def to_run():
 
 
 @pytest.mark.parametrize('path', list(to_run()))
-def test_notebook_runs(path):
+def test_notebook_runs(path, monkeypatch):
+    monkeypatch.setenv('IN_TEST', '1')      # nbdev sets it for good, and a later nbdev_export would then do nothing
     if 'load_mnist(' in code(path) and not CI and (reason := why_no_mnist()): pytest.skip(reason)
     passed, _ = run_notebook(path)
     assert passed, f'{path.name} failed: the traceback is in the captured stderr'
