@@ -1,7 +1,7 @@
 """Packaging. The facts stand in `settings.ini`, which nbdev reads too; weights and the dashboard's page travel inside the wheel."""
 from configparser import ConfigParser
 from pathlib import Path
-from shutil import copy2
+from shutil import copy2, copytree
 
 from setuptools import Distribution, find_packages, setup
 from setuptools.command.build_py import build_py
@@ -14,23 +14,31 @@ TEMPLATE = 'share/jupyter/voila/templates/mnist-vae'
 config = ConfigParser(delimiters=['='])
 config.read(ROOT / 'settings.ini', encoding='utf-8')
 cfg = config['DEFAULT']
-extras = {name: cfg[f'{name}_requirements'].split() for name in ('train', 'dashboard', 'docs', 'dev')}
-extras['dev'] += extras['train'] + extras['dashboard'] + extras['docs']
+extras = {name: cfg[f'{name}_requirements'].split() for name in ('train', 'app', 'sets', 'dashboard', 'docs', 'dev')}
+extras['dev'] += extras['train'] + extras['sets'] + extras['dashboard'] + extras['docs']
 
 
 class build_with_weights(build_py):
-    """Copy the weights, and the notebook and settings of the dashboard, beside the modules, so that a wheel works in an empty folder.
+    """Copy what the modules read beside them, so that a wheel works in an empty folder: the weights, the notebook and the
+    settings of the dashboard, the app.
 
-    An editable install needs no copy: they lie one folder up, where generator and dashboard look next.
+    An editable install needs no copy: they lie one folder up, where generator, dashboard and command look next.
     """
     def run(self):
         super().run()
         if self.editable_mode: return
+        self.copy_app()
         (notebook,) = (ROOT / 'nbs').glob('*_dashboard.ipynb')
         for source, name in (
             (ROOT / WEIGHTS, WEIGHTS), (notebook, 'dashboard.ipynb'), (ROOT / 'voila.json', 'voila.json'),
         ):
             copy2(source, Path(self.build_lib) / 'mnist_vae' / name)
+
+    def copy_app(self):
+        "What `mnist-vae app` starts; Streamlit looks for its settings beside the script."
+        target = Path(self.build_lib) / 'mnist_vae' / 'app_files'
+        for folder in ('web', '.streamlit'): copytree(ROOT / folder, target / folder, dirs_exist_ok=True)
+        copy2(ROOT / 'app.py', target)
 
 
 class develop_with_data(develop):

@@ -121,16 +121,17 @@ def decode(data: bytes) -> np.ndarray:
             picture = PIL.Image.alpha_composite(PIL.Image.new('RGBA', picture.size, 'white'), picture)
         return np.asarray(picture.convert('L'))
 
-def read_picture(data: bytes) -> Tensor:
+def read_picture(data: bytes, max_bytes: int = MAX_BYTES) -> Tensor:
     """A picture file of a digit → float32 (28, 28) in [0, 1], white on black, scaled and centred as MNIST's are.
 
-    `data` are the bytes of a PNG, JPEG, WebP, BMP or GIF of up to 2 MB, 8,192 pixels a side and 32 MB of memory while
-    it is decoded. It shows dark ink on light paper or light on dark; transparent counts as white paper.
+    `data` are the bytes of a PNG, JPEG, WebP, BMP or GIF of up to `max_bytes`, by default 2 MB, of 8,192 pixels a side
+    and 32 MB of memory while it is decoded. It shows dark ink on light paper or light on dark; transparent counts as
+    white paper.
     PictureError, with what to do, for anything else.
     """
-    if len(data) > MAX_BYTES:
+    if len(data) > max_bytes:
         megabytes = len(data) / 2**20
-        raise PictureError(f'the picture has {megabytes:.1f} MB, {MAX_BYTES >> 20} are the limit: make it smaller')
+        raise PictureError(f'the picture has {megabytes:.1f} MB, {max_bytes >> 20} are the limit: make it smaller')
     try:
         with _decoding: grey = decode(data)
     except PictureError: raise

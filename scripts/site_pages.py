@@ -6,9 +6,10 @@
 Start page and chapters come from the notebooks in nbs/, whichever are there, with the outputs that they keep: nothing is executed. The
 reference comes from the docstrings, the page of the command from its own help. Formulas become MathML here, so that no script draws them.
 """
-import argparse
 import base64
+import contextlib
 import html
+import io
 import json
 import os
 import re
@@ -144,15 +145,24 @@ def reference(module: str) -> str:
     return f'---\ntitle: {module}\n---\n\n# `mnist_vae.{module}`\n\n::: mnist_vae.{module}\n'
 
 
+def help_of(*command: str) -> str:
+    "What `mnist-vae COMMAND --help` prints, 96 characters wide and without colours."
+    from mnist_vae.cli import main
+    with (
+        patch.dict(os.environ, COLUMNS='96', TERMINAL_WIDTH='96', NO_COLOR='1', TERM='dumb'),
+        contextlib.redirect_stdout(io.StringIO()) as out,
+    ):
+        main([*command, '--help'])
+    lines = [line.rstrip() for line in out.getvalue().strip('\n').splitlines()]
+    return '\n'.join(lines).strip('\n')
+
+
 def command_page() -> str:
-    "The command's page, from the help of its own parser."
-    from mnist_vae.cli import _parser
-    with patch.dict(os.environ, COLUMNS='96', NO_COLOR='1'):
-        parser = _parser()
-        commands = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction)).choices
-        parts = ['---\ntitle: mnist-vae\n---\n\n# The command `mnist-vae`', fence(parser.format_help().strip(), 'text')]
-        for name, command in commands.items():
-            parts += [f'## `mnist-vae {name}`', fence(command.format_help().strip(), 'text')]
+    "The command's page, from its own help."
+    from mnist_vae.cli import app
+    names = [command.name or command.callback.__name__ for command in app.registered_commands]
+    parts = ['---\ntitle: mnist-vae\n---\n\n# The command `mnist-vae`', fence(help_of(), 'text')]
+    for name in names: parts += [f'## `mnist-vae {name}`', fence(help_of(name), 'text')]
     return '\n\n'.join(parts) + '\n'
 
 

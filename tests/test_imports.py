@@ -22,6 +22,9 @@ FOREIGN = {
     'tqdm',
     'scipy',
     'platformdirs',
+    'typer',
+    'rich',
+    'click',
 }
 TRAINING = {
     'torch.distributed',

@@ -136,8 +136,8 @@ def test_nothing_begins_that_cannot_end(command, tmp_path, capsys, monkeypatch):
     (folder := tmp_path / 'folder').mkdir()
     trains = patch('mnist_vae.training._Run.epoch', side_effect=AssertionError('it trains'))
 
-    def refused(*options, **where):
-        with trains: assert command(*options, **where) == 1
+    def refused(*options, status=1, **where):
+        with trains: assert command(*options, **where) == status
         error = capsys.readouterr().err
         assert error.count('\n') == 1 and '[Errno' not in error and not list(folder.iterdir())
         return error
@@ -154,7 +154,7 @@ def test_nothing_begins_that_cannot_end(command, tmp_path, capsys, monkeypatch):
         assert f'No space left on device ({needed} MB are needed)' in refused(out=folder / 'x')
     with patch('os.posix_fallocate', side_effect=OSError(errno.EDQUOT, 'Disk quota exceeded')):
         assert 'x cannot be written: Disk quota exceeded' in refused(out=folder / 'x')
-    assert '--refine-leave-out: there is no refinement' in refused('--refine-leave-out', .1)
+    assert '--refine-leave-out: there is no refinement' in refused('--refine-leave-out', .1, status=2)
     assert '--device: meta cannot be used here' in refused('--device', 'meta')
     assert 'digit 0 has 60 latents, 100 Gaussians need at least 120' in refused('--components', 100)
 
