@@ -8,6 +8,8 @@ from zipfile import ZipFile
 from conftest import ROOT
 from mnist_vae.generator import DigitGenerator
 
+NOT_COPIED = '.[!s]*', 'build', 'dist', 'venv', '*.egg-info', '_proc'       # .streamlit is copied
+
 
 def packages_of(python) -> list[str]:
     "The folders from which a Python imports what was installed."
@@ -18,7 +20,7 @@ def packages_of(python) -> list[str]:
 
 def test_wheel_brings_its_weights(tmp_path, app_python):
     source = tmp_path / 'source'  # a copy: building leaves folders behind
-    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns('.[!s]*', 'build', 'dist', 'venv', '*.egg-info', '_proc'))
+    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(*NOT_COPIED))
     subprocess.run(
         [sys.executable, '-m', 'pip', 'wheel', '-q', '--no-deps', '--no-build-isolation', '-w', tmp_path, source],
         check=True,
@@ -36,8 +38,8 @@ def test_wheel_brings_its_weights(tmp_path, app_python):
         'where Voilà looks for templates'
     )
 
-    # An environment of its own, which sees the app's PyTorch and NumPy, and this one's Typer, but not this checkout: pip
-    # accepts them as the requirements of the wheel, and nothing is downloaded twice.
+    # An environment of its own, which sees the app's PyTorch and NumPy, and this one's Typer, but not this checkout:
+    # pip accepts them as the requirements of the wheel, and nothing is downloaded twice.
     env, empty = tmp_path / 'env', tmp_path / 'empty'
     empty.mkdir()
     subprocess.run([sys.executable, '-m', 'venv', '--without-pip', env], check=True)
