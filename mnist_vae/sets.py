@@ -6,7 +6,7 @@
 __all__ = ['LabelledSet', 'read_labelled']
 
 # %% ../nbs/20_sets.ipynb #imports
-import io, os, re, tarfile, zipfile
+import io, os, re, tarfile, zipfile, zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -98,18 +98,24 @@ def _idx_files(folder: Path, split: str | None) -> list[Path]:
     return list({_stem(p.name): p for p in reversed(_of_split(found, split, folder))}.values())
 
 # %% ../nbs/20_sets.ipynb #npz
-def _read_npz(path: Path, split: str | None) -> LabelledSet:
+def _npz_pair(path: Path, pairs: list[tuple[str, str]]) -> dict[str, np.ndarray] | None:
+    "The first of `pairs` of arrays that a file holds, by name."
     try:
         with np.load(path) as arrays:
-            pairs = [(f'x_{s}', f'y_{s}') for s in ([split] if split else ['train', 'test'])] + [('images', 'labels')]
-            names = next((pair for pair in pairs if set(pair) <= set(arrays.files)), None)
-            if not names:
-                raise ValueError(f'{path} holds {", ".join(arrays.files)[:200]}; arrays x_train and y_train, or images '
-                                 'and labels, are needed')
-            images, labels = (arrays[name] for name in names)
-    except (zipfile.BadZipFile, EOFError, OSError) as e:
-        raise ValueError(f'{path} is not an NPZ file, or damaged: {e}') from e
-    return _paired(_as_images(images, f'{path}, {names[0]}'), _as_labels(labels, f'{path}, {names[1]}'), str(path))
+            for pair in pairs:
+                if set(pair) <= set(arrays.files): return {name: arrays[name] for name in pair}
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, AttributeError) as e:
+        raise ValueError(f'{path} is not an NPZ file of plain arrays, or damaged') from e
+    return None
+
+def _read_npz(path: Path, split: str | None) -> LabelledSet:
+    pairs = [(f'x_{s}', f'y_{s}') for s in ([split] if split else ['train', 'test'])] + [('images', 'labels')]
+    found = _npz_pair(path, pairs)
+    if not found: raise ValueError(f'{path} lacks arrays x_{split or "train"} and y_{split or "train"}, or images and '
+                                   'labels')
+    images, labels = found.items()
+    return _paired(_as_images(images[1], f'{path}, {images[0]}'), _as_labels(labels[1], f'{path}, {labels[0]}'),
+                   str(path))
 
 # %% ../nbs/20_sets.ipynb #pictures
 _MAX_PICTURE = 2**26    # bytes of a file
