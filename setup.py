@@ -8,7 +8,7 @@ from setuptools.command.build_py import build_py
 from setuptools.command.develop import develop
 
 ROOT = Path(__file__).parent
-WEIGHTS = 'mnist_vae.pth'
+WEIGHTS, JUDGE = 'mnist_vae.pth', 'mnist_vae_judge.pth'
 TEMPLATE = 'share/jupyter/voila/templates/mnist-vae'
 
 config = ConfigParser(delimiters=['='])
@@ -19,7 +19,7 @@ extras['dev'] += extras['train'] + extras['sets'] + extras['dashboard'] + extras
 
 
 class build_with_weights(build_py):
-    """Copy what the modules read beside them, so that a wheel works in an empty folder: the weights, the notebook and the
+    """Copy what the modules read beside them, so that a wheel works in an empty folder: the weights, the judge, the notebook and the
     settings of the dashboard, the app.
 
     An editable install needs no copy: they lie one folder up, where generator, dashboard and command look next.
@@ -30,7 +30,7 @@ class build_with_weights(build_py):
         self.copy_app()
         (notebook,) = (ROOT / 'nbs').glob('*_dashboard.ipynb')
         for source, name in (
-            (ROOT / WEIGHTS, WEIGHTS), (notebook, 'dashboard.ipynb'), (ROOT / 'voila.json', 'voila.json'),
+            (ROOT / WEIGHTS, WEIGHTS), (ROOT / JUDGE, JUDGE), (notebook, 'dashboard.ipynb'), (ROOT / 'voila.json', 'voila.json'),
         ):
             copy2(source, Path(self.build_lib) / 'mnist_vae' / name)
 
