@@ -51,7 +51,7 @@ def _fail(message: Exception | str, status: int = 1) -> int:
 
 def _told(error: OSError) -> str:
     "An error of the operating system without its number."
-    return f'{error.filename}: {error.strerror}' if error.filename and error.strerror else str(error)
+    return ': '.join(filter(None, [error.filename, error.strerror])) if error.strerror else str(error)
 
 def _close_pipe() -> int:
     "Whoever read the output has gone: nothing more is written, not even at the end."
@@ -458,7 +458,8 @@ def _train(args: SimpleNamespace, state_path: Path) -> None:
     test = evaluate(fitted.model, *(test_data or data), seed=args.seed)
     fitted.save(args.out, test=test)
     state_path.unlink(missing_ok=True)
-    print('test' if test_data else 'training', 'images: −ELBO {loss:.1f} = BCE {bce:.1f} + KL {kl:.1f} nats per image'.format(**test))
+    which = 'test' if test_data else 'training'
+    print('{} images: −ELBO {loss:.1f} = BCE {bce:.1f} + KL {kl:.1f} nats per image'.format(which, **test))
     seconds = ', '.join(f'{stage} {s:.0f} s' for stage, s in fitted.seconds.items())
     print(f'{args.out}: {args.out.stat().st_size / 1e6:.1f} MB; {seconds}')
 
@@ -599,10 +600,10 @@ def _read_sets(paths: list[Path], split: str | None, quiet: bool) -> dict:
 def _score_rows(sets: dict, reference, with_cas: bool, quiet: bool) -> dict[str, dict[str, float]]:
     "The card's row of each set."
     from mnist_vae.score import measured_part
+    parts = {name: measured_part(each.images, each.labels) for name, each in sets.items()}      # or one is too small
     rows = {}
     with bar('measuring', len(sets), quiet) as count:
-        for name, each in sets.items():
-            images, labels = measured_part(each.images, each.labels)
+        for name, (images, labels) in parts.items():
             rows[f'{name} ({len(images):,})'] = reference.row(images, labels)
             count(1)
     if not with_cas: return rows

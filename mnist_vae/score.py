@@ -8,6 +8,7 @@ __all__ = ['Ruler', 'make_ruler', 'save_ruler', 'default_ruler', 'load_ruler', '
 # %% ../nbs/21_score.ipynb #imports
 import math, os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -106,8 +107,16 @@ class Reference:
     "What sets are compared with: the features of real test images if there are any, else their mean and covariance."
     def __init__(self, ruler: Ruler, root: str | os.PathLike | None = None):
         self.ruler, self.root, self.test = ruler, root, local_mnist('test', root)
-        self.features = read(ruler.judge, self.test[0])[0] if self.test else None
-        self.moments = moments(self.features) if self.test else ruler.moments
+
+    @cached_property
+    def features(self) -> Tensor | None:
+        "The judge's features of the real test images, (10000, 128); None without those."
+        return read(self.ruler.judge, self.test[0])[0] if self.test else None
+
+    @cached_property
+    def moments(self) -> tuple[Tensor, Tensor]:
+        "Mean and covariance of the features."
+        return moments(self.features) if self.test else self.ruler.moments
 
     @neutral()
     def row(self, images: Tensor, labels: Tensor) -> dict[str, float]:
