@@ -78,6 +78,23 @@ def test_completion_knows_the_commands_and_changes_nothing(monkeypatch, tmp_path
     assert sorted(capsys.readouterr().out.split()) == COMMANDS and not list(tmp_path.iterdir())
 
 
+HOW_TOS = sorted(f'docs/how-to/{path.name}' for path in (ROOT / 'docs/how-to').iterdir())
+
+
+@pytest.mark.parametrize('name', ['README.md', 'CONTRIBUTING.md', *HOW_TOS])
+def test_what_the_papers_tell_to_type_exists(run, name):
+    "Each command and each option, in blocks for the shell and in the text."
+    text = (ROOT / name).read_text()
+    typed = [words.split() for words in re.findall(r'(?:^|[|`&] ?)mnist-vae ([a-z]+(?: [^`\n|#&]*)?)', text, re.M)]
+    for command, *words in typed:
+        options = [word for word in words if word.startswith('-') and word != '-']
+        if command in ('app', 'dashboard'): continue                 # what follows is Streamlit's and Voila's
+        assert command in COMMANDS, f'{name}: mnist-vae {command}'
+        known = run(command, '--help').out
+        assert [option for option in options if option not in known] == [], f'{name}: mnist-vae {command}'
+    if name in ('README.md', 'docs/how-to/use-the-command.md'): assert len(typed) > 8
+
+
 # --- digits ---
 
 def read_back(path):

@@ -7,6 +7,8 @@ import sys
 import pytest
 import torch
 
+from conftest import ROOT
+from mnist_vae.export import write_idx
 from mnist_vae.generator import DigitGenerator
 from mnist_vae.training import train
 
@@ -47,14 +49,17 @@ def test_two_processes_train_as_one(tmp_path):
     assert abs(norm - first['norm']) < 1e-4 * norm
 
 
-def test_command_under_torchrun_writes_one_checkpoint(tmp_path, mnist):
+def test_command_under_torchrun_writes_one_checkpoint(tmp_path):
+    "As `torchrun -m mnist_vae train`; of a set of its own, which both processes read, and one says so."
+    labels = torch.arange(10).repeat(60)
+    write_idx(tmp_path / 'set', DigitGenerator.load().sample(labels, seed=0), labels)
     command = [
-        sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', '2', '--no-python',
-        os.path.join(os.path.dirname(sys.executable), 'mnist-vae'), 'train', '--recipe', 'plain', '--epochs', '1',
-        '--components', '1', '--device', 'cpu', '--quiet', '--out', tmp_path / 'shared.pth',
+        sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', '2', '-m', 'mnist_vae',
+        'train', '--recipe', 'plain', '--epochs', '1', '--components', '1', '--device', 'cpu', '--quiet',
+        '--data', tmp_path / 'set', '--out', tmp_path / 'shared.pth',
     ]
-    out = subprocess.run(
-        command, check=True, timeout=500, capture_output=True, text=True, env=os.environ | dict(OMP_NUM_THREADS='1')
-    ).stdout
-    assert out.count('shared.pth: ') == 1 and [p.name for p in tmp_path.iterdir()] == ['shared.pth']
+    env = os.environ | dict(OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT))
+    out = subprocess.run(command, check=True, timeout=500, capture_output=True, text=True, env=env).stdout
+    assert out.count('shared.pth: ') == out.count('600 training images') == 1
+    assert sorted(p.name for p in tmp_path.iterdir()) == ['set', 'shared.pth']
     assert DigitGenerator.load(tmp_path / 'shared.pth').generate(3, seed=0).shape == (5, 28, 28)
