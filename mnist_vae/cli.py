@@ -40,7 +40,7 @@ def _print_version(wanted: bool) -> None:
     raise typer.Exit
 
 @app.callback()
-def _all(version: Annotated[bool, typer.Option('--version', is_eager=True, callback=_print_version,
+def _all(version: Annotated[bool, typer.Option('--version', metavar=' ', is_eager=True, callback=_print_version,
                                                help='Print the version and exit.')] = False) -> None: pass
 
 def _is_first() -> bool: return os.environ.get('RANK', '0') == '0'
@@ -271,7 +271,7 @@ def restyle(
 
 @app.command()
 def read(
-    pictures: Annotated[list[str], typer.Argument(metavar='PICTURE...', help='Pictures of one digit each; - is '
+    pictures: Annotated[list[str], typer.Argument(metavar='PICTURE', help='Pictures of one digit each; - is '
                                                   'standard input.')],
     weights: _Weights = None,
 ) -> None:
@@ -312,7 +312,7 @@ def _facts(path: Path, checkpoint: dict) -> dict[str, str]:
 def info(
     weights: Annotated[Path | None, typer.Argument(metavar='[FILE]', help='A file of weights. (default: the one '
                                                       'that ships)')] = None,
-    as_json: Annotated[bool, typer.Option('--json', help='Everything but the tensors, for programs.')] = False,
+    as_json: Annotated[bool, typer.Option('--json', metavar=' ', help='Everything but the tensors, for programs.')] = False,
 ) -> None:
     """Say what is in a file of weights: recipe, hash, quality card, size.
 
@@ -463,8 +463,8 @@ def _train(args: SimpleNamespace, state_path: Path) -> None:
     seconds = ', '.join(f'{stage} {s:.0f} s' for stage, s in fitted.seconds.items())
     print(f'{args.out}: {args.out.stat().st_size / 1e6:.1f} MB; {seconds}')
 
-_Data = Annotated[str | None, typer.Option(metavar='DIR', help='Folder with MNIST. (default: $MNIST_VAE_DATA, else '
-                                              'a cache folder)')]
+_Data = Annotated[str | None, typer.Option(metavar='DIR', help='Folder with MNIST, or with another set of its format as '
+                                           'IDX. (default: $MNIST_VAE_DATA, else a cache folder)')]
 _Device = Annotated[str | None, typer.Option(metavar='NAME', help='cpu, cuda, … (default: the GPU if there is one)')]
 
 def _of_recipe(kind: type, help: str, *names: str):
@@ -476,8 +476,7 @@ def _of_recipe(kind: type, help: str, *names: str):
 @app.command()
 def train(
     out: Annotated[Path, typer.Option(metavar='FILE', help='File to write.')] = Path('mnist_vae.pth'),
-    data: Annotated[str | None, typer.Option(metavar='DIR', help='Folder with MNIST, or with another set of its format '
-                                             'as IDX. (default: $MNIST_VAE_DATA, else a cache folder)')] = None,
+    data: _Data = None,
     pictures: Annotated[Path | None, typer.Option(metavar='DIR', help='Folder of ten class folders with pictures, to '
                                                   'train on instead.')] = None,
     recipe: Annotated[Literal['plain', 'sharp'], typer.Option(help='Hyperparameters of every stage.')] = 'sharp',
@@ -487,7 +486,7 @@ def train(
     leave_out: _of_recipe(float, 'Share of the prior, the least dense, not to sample from.', '--leave-out') = None,
     refine_epochs: _of_recipe(int, 'Passes of refinement of the decoder.', '--refine-epochs') = None,
     refine_leave_out: _of_recipe(float, 'As --leave-out, while the decoder is refined.', '--refine-leave-out') = None,
-    restart: Annotated[bool, typer.Option('--restart', help='Begin anew, even if there is the state of a run that was '
+    restart: Annotated[bool, typer.Option('--restart', metavar=' ', help='Begin anew, even if there is the state of a run that was '
                                           'stopped.')] = False,
     seed: Annotated[int, typer.Option(metavar='N', help='Of weights, order and noise.')] = 0,
     device: _Device = None,
@@ -548,13 +547,20 @@ def _check_measured(paths: list[Path], picture: Path | None, quick: bool) -> Non
     if picture and len(paths) > 1: raise Misuse('--picture: name one checkpoint only')
     if picture: _check_room('--picture', picture, 10**6)
 
+def _load_measured(folder: str | None, quiet: bool) -> tuple:
+    "Training and test set of MNIST, or of the set that was trained on."
+    if not folder or _is_mnist(folder): return _load_mnist(folder)
+    data, test = _load_own(folder, quiet)
+    if test is None: raise ValueError(f'--data: {folder} has no test images, which measuring needs')
+    return data, test
+
 @app.command()
 def measure(
-    paths: Annotated[list[Path], typer.Argument(metavar='PATH...', help='Checkpoints; their cards are written into '
+    paths: Annotated[list[Path], typer.Argument(metavar='PATH', help='Checkpoints; their cards are written into '
                                                 'them.')],
     picture: Annotated[Path | None, typer.Option(metavar='FILE', help='File for a picture of the card, PNG or '
                                                     'SVG.')] = None,
-    quick: Annotated[bool, typer.Option('--quick', help='A rough card from short training of the judges, which is not '
+    quick: Annotated[bool, typer.Option('--quick', metavar=' ', help='A rough card from short training of the judges, which is not '
                                         'written.')] = False,
     data: _Data = None,
     device: _Device = None,
@@ -566,17 +572,18 @@ def measure(
     Examples:
       mnist-vae measure mine.pth
       mnist-vae measure mine.pth --quick --picture card.svg
+      mnist-vae measure fashion.pth --data FashionMNIST/raw
     """
     from mnist_vae.classifier import train_judges
     from mnist_vae.metrics import measure, plot_card
     _check_measured(paths, picture, quick)
     _check_device(device)
-    mnist, test = _load_mnist(data)
+    trained, test = _load_measured(data, quiet)
     where, epochs = dict(device=device, progress=watched(quiet)), dict(epochs=1) if quick else {}
     sizes = dict(n_cas=2000, n_nll=10) if quick else {}
-    judges = train_judges(*mnist, n=1 if quick else 3, **epochs, **where)
+    judges = train_judges(*trained, n=1 if quick else 3, **epochs, **where)
     for path in paths:
-        card = measure(path, mnist, test, judges=judges, **epochs, **sizes, **where)
+        card = measure(path, trained, test, judges=judges, **epochs, **sizes, **where)
         _print_card(card)
         if picture: plot_card(card['rows']).savefig(picture, dpi=200)
         if not quick: _write_card(path, card)
@@ -613,16 +620,16 @@ def _score_rows(sets: dict, reference, with_cas: bool, quiet: bool) -> dict[str,
 
 @app.command()
 def score(
-    paths: Annotated[list[Path], typer.Argument(metavar='SET...', help='Labelled sets: an IDX pair, .npz, .parquet, '
+    paths: Annotated[list[Path], typer.Argument(metavar='SET', help='Labelled sets: an IDX pair, .npz, .parquet, '
                                                 '.tar, or a folder of them or of class folders with pictures.')],
     split: Annotated[Literal['train', 'test'] | None, typer.Option(help='Of sets that have both. (default: '
                                                                    'train)')] = None,
     data: Annotated[str | None, typer.Option(metavar='DIR', help='Folder with MNIST, to compare with. Nothing is '
                                              'downloaded. (default: $MNIST_VAE_DATA, else a cache folder)')] = None,
-    with_cas: Annotated[bool, typer.Option('--cas', help='Train a classifier on each set, too, which takes minutes, '
+    with_cas: Annotated[bool, typer.Option('--cas', metavar=' ', help='Train a classifier on each set, too, which takes minutes, '
                                            'and let it read real test images.')] = False,
     judge: Annotated[Path | None, typer.Option(metavar='FILE', help='Another judge than the one that ships.')] = None,
-    as_json: Annotated[bool, typer.Option('--json', help='The figures for programs.')] = False,
+    as_json: Annotated[bool, typer.Option('--json', metavar=' ', help='The figures for programs.')] = False,
     quiet: _Quiet = False,
 ) -> None:
     """Measure labelled sets of digits: how right, how real, how varied they are.

@@ -309,6 +309,9 @@ def test_score_says_what_is_wrong_in_one_line(run, tmp_path):
 TINY = '--recipe', 'plain', '--epochs', '2', '--components', '1', '--device', 'cpu'
 
 
+class Measured(Exception): "Where the long work of `measure` would begin."
+
+
 def n_images(path): return load_checkpoint(path)[1]['provenance']['n_images']
 
 
@@ -320,6 +323,10 @@ def test_train_takes_another_set_under_the_names_of_mnist(run, small, tmp_path):
     told = run('train', '--data', tmp_path / 'FashionMNIST', '--out', tmp_path / 'fashion.pth', *TINY).out
     assert '600 training images' in told and '50 test images' in told and 'test images: −ELBO' in told
     assert n_images(tmp_path / 'fashion.pth') == 600
+    with patch('mnist_vae.classifier.train_judges') as judges, patch('mnist_vae.metrics.measure', side_effect=Measured):
+        arguments = 'measure', tmp_path / 'fashion.pth', '--data', tmp_path / 'FashionMNIST'
+        with pytest.raises(Measured): main([str(word) for word in arguments])
+    assert len(judges.call_args.args[0]) == 600, 'the judges learn from the set that was trained on'
     assert run('generate', 3, '--weights', tmp_path / 'fashion.pth').err == ''
 
 
