@@ -35,9 +35,11 @@ WAIT = 120_000   # milliseconds: a kernel imports torch before its page comes
 def serving(command, folder, log, ready):
     "The page's address, served by `command` in `folder` on a free port, once `ready` stands in the server's log."
     environment = os.environ | {'PYTHONPATH': str(ROOT)}
+    options = ['--no-browser', f'--port={(port := free_port())}', '--Voila.port_retries=0']
+    # A kernel's five TCP ports are chosen before it starts. Servers that start at once choose the same, and one dies.
+    if sys.platform == 'linux': options.append('--KernelManager.transport=ipc')
     with open(log, 'w') as out:
-        command = [*command, '--no-browser', f'--port={(port := free_port())}', '--Voila.port_retries=0']
-        process = subprocess.Popen(command, cwd=folder, stdout=out, stderr=out, env=environment)
+        process = subprocess.Popen([*command, *options], cwd=folder, stdout=out, stderr=out, env=environment)
     try:
         for _ in range(480):
             if ready in log.read_text(): break
