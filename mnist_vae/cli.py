@@ -53,11 +53,6 @@ def _told(error: OSError) -> str:
     "An error of the operating system without its number."
     return ': '.join(filter(None, [error.filename, error.strerror])) if error.strerror else str(error)
 
-def _close_pipe() -> int:
-    "Whoever read the output has gone: nothing more is written, not even at the end."
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 1
-
 def _run(argv: list[str] | None) -> int:
     "Run the command; its exit status."
     status = app(argv, prog_name='mnist-vae', standalone_mode=False)
@@ -73,7 +68,6 @@ def main(argv: list[str] | None = None) -> int:
         except ModuleNotFoundError as e:
             name = e.name.partition('.')[0]
             return _fail(f"this command needs {name}: pip install 'mnist-vae[{_EXTRAS.get(name, 'train')}]'")
-        except BrokenPipeError: return _close_pipe()
         except OSError as e: return _fail(_told(e))
         except (KeyboardInterrupt, Stopped, typer.Abort) as e: status, why = 130, str(e)
         except (ValueError, RuntimeError, FloatingPointError) as e: return _fail(e)
