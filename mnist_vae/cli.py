@@ -10,6 +10,7 @@ __all__ = ['app', 'FEW', 'Misuse', 'Stopped', 'main', 'generate', 'write', 'rest
 import contextlib, os, shutil, sys, textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated, Literal
@@ -33,6 +34,8 @@ _ParserError = next(c for c in typer.BadParameter.__mro__ if c.__name__ == 'Clic
 
 _EXTRAS = dict(streamlit='app', voila='dashboard', ipywidgets='dashboard', pyarrow='sets')   # of the package, by module
 
+_flag = partial(typer.Option, metavar=' ')         # an option without a value, whose help names no type
+
 def _print_version(wanted: bool) -> None:
     if not wanted: return
     import mnist_vae
@@ -40,7 +43,7 @@ def _print_version(wanted: bool) -> None:
     raise typer.Exit
 
 @app.callback()
-def _all(version: Annotated[bool, typer.Option('--version', metavar=' ', is_eager=True, callback=_print_version,
+def _all(version: Annotated[bool, _flag('--version', is_eager=True, callback=_print_version,
                                                help='Print the version and exit.')] = False) -> None: pass
 
 def _is_first() -> bool: return os.environ.get('RANK', '0') == '0'
@@ -81,7 +84,7 @@ _Output = Annotated[Path | None, typer.Option(
     '--output', '-o', metavar='FILE',
     help='Write a .png, .svg, .gif, .npz or .zip instead of drawing in the terminal.')]
 _Seed = Annotated[int | None, typer.Option(metavar='N', help='The same seed, the same digits. (default: a new one)')]
-_Quiet = Annotated[bool, typer.Option('--quiet', '-q', metavar=' ', help='No progress bars and no remarks.')]
+_Quiet = Annotated[bool, _flag('--quiet', '-q', help='No progress bars and no remarks.')]
 
 def _load(weights: Path | None):
     "The generator of a file of weights, by default of those that ship."
@@ -306,7 +309,7 @@ def _facts(path: Path, checkpoint: dict) -> dict[str, str]:
 def info(
     weights: Annotated[Path | None, typer.Argument(metavar='[FILE]', help='A file of weights. (default: the one '
                                                       'that ships)')] = None,
-    as_json: Annotated[bool, typer.Option('--json', metavar=' ', help='Everything but the tensors, for programs.')] = False,
+    as_json: Annotated[bool, _flag('--json', help='Everything but the tensors, for programs.')] = False,
 ) -> None:
     """Say what is in a file of weights: recipe, hash, quality card, size.
 
@@ -457,8 +460,8 @@ def _train(args: SimpleNamespace, state_path: Path) -> None:
     seconds = ', '.join(f'{stage} {s:.0f} s' for stage, s in fitted.seconds.items())
     print(f'{args.out}: {args.out.stat().st_size / 1e6:.1f} MB; {seconds}')
 
-_Data = Annotated[str | None, typer.Option(metavar='DIR', help='Folder with MNIST, or with another set of its format as '
-                                           'IDX. (default: $MNIST_VAE_DATA, else a cache folder)')]
+_Data = Annotated[str | None, typer.Option(metavar='DIR', help='Folder with MNIST, or with another set of its format '
+                                           'as IDX. (default: $MNIST_VAE_DATA, else a cache folder)')]
 _Device = Annotated[str | None, typer.Option(metavar='NAME', help='cpu, cuda, … (default: the GPU if there is one)')]
 
 def _of_recipe(kind: type, help: str, *names: str):
@@ -480,7 +483,7 @@ def train(
     leave_out: _of_recipe(float, 'Share of the prior, the least dense, not to sample from.', '--leave-out') = None,
     refine_epochs: _of_recipe(int, 'Passes of refinement of the decoder.', '--refine-epochs') = None,
     refine_leave_out: _of_recipe(float, 'As --leave-out, while the decoder is refined.', '--refine-leave-out') = None,
-    restart: Annotated[bool, typer.Option('--restart', metavar=' ', help='Begin anew, even if there is the state of a run that was '
+    restart: Annotated[bool, _flag('--restart', help='Begin anew, even if there is the state of a run that was '
                                           'stopped.')] = False,
     seed: Annotated[int, typer.Option(metavar='N', help='Of weights, order and noise.')] = 0,
     device: _Device = None,
@@ -554,7 +557,7 @@ def measure(
                                                 'them.')],
     picture: Annotated[Path | None, typer.Option(metavar='FILE', help='File for a picture of the card, PNG or '
                                                     'SVG.')] = None,
-    quick: Annotated[bool, typer.Option('--quick', metavar=' ', help='A rough card from short training of the judges, which is not '
+    quick: Annotated[bool, _flag('--quick', help='A rough card from short training of the judges, which is not '
                                         'written.')] = False,
     data: _Data = None,
     device: _Device = None,
@@ -620,10 +623,10 @@ def score(
                                                                    'train)')] = None,
     data: Annotated[str | None, typer.Option(metavar='DIR', help='Folder with MNIST, to compare with. Nothing is '
                                              'downloaded. (default: $MNIST_VAE_DATA, else a cache folder)')] = None,
-    with_cas: Annotated[bool, typer.Option('--cas', metavar=' ', help='Train a classifier on each set, too, which takes minutes, '
+    with_cas: Annotated[bool, _flag('--cas', help='Train a classifier on each set, too, which takes minutes, '
                                            'and let it read real test images.')] = False,
     judge: Annotated[Path | None, typer.Option(metavar='FILE', help='Another judge than the one that ships.')] = None,
-    as_json: Annotated[bool, typer.Option('--json', metavar=' ', help='The figures for programs.')] = False,
+    as_json: Annotated[bool, _flag('--json', help='The figures for programs.')] = False,
     quiet: _Quiet = False,
 ) -> None:
     """Measure labelled sets of digits: how right, how real, how varied they are.
