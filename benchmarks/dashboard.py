@@ -44,7 +44,7 @@ def main() -> None:
         s.bind(('127.0.0.1', 0))
         port = s.getsockname()[1]
     with tempfile.NamedTemporaryFile('r') as log:
-        command = [sys.executable, '-m', 'voila', 'nbs/25_dashboard.ipynb', '--no-browser', f'--port={port}']
+        command = [sys.executable, '-m', 'voila', 'nbs/23_dashboard.ipynb', '--no-browser', f'--port={port}']
         server = subprocess.Popen(command, cwd=ROOT, stdout=open(log.name, 'w'), stderr=subprocess.STDOUT)
         try:
             start = time.perf_counter()

@@ -19,8 +19,8 @@ def code(path):
 
 
 # These train networks, fit priors or serve pages. The longest come first, as they are run in this order.
-SLOW = ['15_metrics', '16_realism', '08_refine', '07_prior', '12_explore', '27_cli', '22_score', '05_training',
-        '06_classifier', '10_recipe', '04_step', '01_data', '25_dashboard', '24_server']
+SLOW = ['15_metrics', '16_realism', '08_refine', '07_prior', '12_explore', '25_cli', '20_score', '05_training',
+        '06_classifier', '10_recipe', '04_step', '01_data', '23_dashboard', '22_server']
 START_HERE = ROOT / 'nbs/00_start_here.ipynb'       # test_colab.py runs it, with small hyperparameters
 
 
