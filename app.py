@@ -20,8 +20,19 @@ from types import SimpleNamespace
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from mnist_vae.look import ACCENT, GREY, INTRODUCTION, NAMES, ORANGE, SITE, SOURCE, TITLE
-from mnist_vae.look import dot_plot, line_plot, plot_style
+from mnist_vae.look import (
+    ACCENT,
+    GREY,
+    INTRODUCTION,
+    NAMES,
+    ORANGE,
+    SITE,
+    SOURCE,
+    TITLE,
+    dot_plot,
+    line_plot,
+    plot_style,
+)
 
 if __name__ == '__main__':             # not for the server, which imports this file, too, and need not wait for PyTorch
     import torch

@@ -1,4 +1,5 @@
-"""Packaging. The facts stand in `settings.ini`, which nbdev reads too; weights and the dashboard's page travel inside the wheel."""
+"""Packaging. The facts stand in `settings.ini`, which nbdev reads too. The weights and the dashboard's page travel
+inside the wheel."""
 from configparser import ConfigParser
 from pathlib import Path
 from shutil import copy2, copytree
@@ -19,8 +20,8 @@ extras['dev'] += extras['train'] + extras['sets'] + extras['dashboard'] + extras
 
 
 class build_with_weights(build_py):
-    """Copy what the modules read beside them, so that a wheel works in an empty folder: the weights, the judge, the notebook and the
-    settings of the dashboard, the app.
+    """Copy what the modules read beside them, so that a wheel works in an empty folder: the weights, the judge, the
+    notebook and the settings of the dashboard, the app.
 
     An editable install needs no copy: they lie one folder up, where generator, dashboard and command look next.
     """
@@ -30,7 +31,10 @@ class build_with_weights(build_py):
         self.copy_app()
         (notebook,) = (ROOT / 'nbs').glob('*_dashboard.ipynb')
         for source, name in (
-            (ROOT / WEIGHTS, WEIGHTS), (ROOT / JUDGE, JUDGE), (notebook, 'dashboard.ipynb'), (ROOT / 'voila.json', 'voila.json'),
+            (ROOT / WEIGHTS, WEIGHTS),
+            (ROOT / JUDGE, JUDGE),
+            (notebook, 'dashboard.ipynb'),
+            (ROOT / 'voila.json', 'voila.json'),
         ):
             copy2(source, Path(self.build_lib) / 'mnist_vae' / name)
 

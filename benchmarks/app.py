@@ -4,11 +4,11 @@
     python benchmarks/app.py --browser          # one visitor in Chromium: cold start, 30 clicks, 15 strokes of the pen
     python benchmarks/app.py --python PATH      # serve with another environment, such as one of requirements.txt alone
 
-In every round all visitors act at the same moment: most ask for five digits, the others draw one, send a photograph or look at
-another tab, and take turns in that. Each picture is fetched, and five digits are compared with what the package itself draws for
-the digit and seed that the visitor sees. Before and after, one visitor does the same alone: the wait in a crowd is measured
-against theirs, times the number of people in the queue.
-The exit status is 1 if a limit is broken: an error, a wrong picture, too long a wait, too much memory, or memory that keeps growing.
+In every round all visitors act at the same moment: most ask for five digits, the others draw one, send a photograph or
+look at another tab, and take turns in that. Each picture is fetched, and five digits are compared with what the package
+itself draws for the digit and seed that the visitor sees. Before and after, one visitor does the same alone: the wait
+in a crowd is measured against theirs, times the number of people in the queue. The exit status is 1 if a limit is
+broken: an error, a wrong picture, too long a wait, too much memory, or memory that keeps growing.
 """
 import argparse
 import asyncio
@@ -90,7 +90,8 @@ async def load(server: Server, visitors: int, acts: int) -> dict:
     await together('open', come_in)
     baseline = await alone(server)                                   # after the weights were read, which happens once
     cpu = server.cpu()
-    for r in range(acts): await together(f'round {r + 1}', lambda i, tab: act(tab, ACTS[(i + r) % len(ACTS)]))
+    for r in range(acts):
+        await together(f'round {r + 1}', lambda i, tab, r=r: act(tab, ACTS[(i + r) % len(ACTS)]))
     peak, cpu = server.memory('VmHWM'), server.cpu() - cpu
     baseline += await alone(server)
     await asyncio.gather(*(tab.close() for tab in tabs if hasattr(tab, 'socket')), return_exceptions=True)
@@ -132,8 +133,10 @@ def report(found: dict, visitors: int) -> bool:
     for row in found['rounds']: print(f"{row['name']:23} {percentiles(row['seconds'])} {row['memory']:10.0f}")
     print(f"{'all rounds; peak':23} {percentiles(found['waits'])} {found['peak']:10.0f}")
     print(
-        f"{found['asked']} acts: {len(found['errors'])} errors; {found['clicks']} times five digits, {found['wrong']} with those of another seed "
-        f"or digit. Memory from round 3 to the last: {found['growth']:+.0f} MB.\nThe server's CPU: {found['cpu'] * 1000:.0f} ms per act; "
+        f"{found['asked']} acts: {len(found['errors'])} errors; {found['clicks']} times five digits, "
+        f"{found['wrong']} with those of another seed or digit. "
+        f"Memory from round 3 to the last: {found['growth']:+.0f} MB.\n"
+        f"The server's CPU: {found['cpu'] * 1000:.0f} ms per act; "
         f"one visitor alone waits {found['alone'] * 1000:.0f} ms, fifty-fold {50 * found['alone']:.1f} s."
     )
     for error in found['errors'][:5]: print(error, file=sys.stderr)
@@ -144,14 +147,21 @@ def report(found: dict, visitors: int) -> bool:
 
 SHOWN = '''() => {
     const found = [...document.querySelectorAll('img')].filter(i => /variation \\d of 5/.test(i.alt));
-    return found.length == 5 && found.every(i => i.complete && i.naturalWidth) && !found.some(i => (window.before || []).includes(i.src));
+    const before = window.before || [];
+    return found.length == 5 && found.every(i => i.complete && i.naturalWidth && !before.includes(i.src));
 }'''
 # From the click itself to the first frame in which all five pictures are new and loaded, on the page's own clock.
 CLICK = '''() => new Promise((resolve, reject) => {
     const shown = %s;
     window.before = [...document.querySelectorAll('img')].map(i => i.src);
-    const button = [...document.querySelectorAll('button')].find(b => b.innerText.includes('%s')), start = performance.now();
-    const look = () => shown() ? resolve(performance.now() - start) : performance.now() - start > 30000 ? reject('no new pictures') : requestAnimationFrame(look);
+    const button = [...document.querySelectorAll('button')].find(b => b.innerText.includes('%s'));
+    const start = performance.now();
+    const look = () => {
+        const spent = performance.now() - start;
+        if (shown()) resolve(spent);
+        else if (spent > 30000) reject('no new pictures');
+        else requestAnimationFrame(look);
+    };
     button.click();
     look();
 })''' % (SHOWN, BUTTON)
@@ -164,8 +174,12 @@ LIFTED = (
     const ten = () => [...document.images].find(%s), before = ten()?.src;
     window.lifted = new Promise((resolve, reject) => addEventListener('pointerup', () => {
         const start = performance.now();
-        const look = () => ten() && ten().src != before && ten().complete && ten().naturalWidth ? resolve(performance.now() - start)
-            : performance.now() - start > 30000 ? reject('no new digits') : requestAnimationFrame(look);
+        const look = () => {
+            const spent = performance.now() - start, now = ten();
+            if (now && now.src != before && now.complete && now.naturalWidth) resolve(spent);
+            else if (spent > 30000) reject('no new digits');
+            else requestAnimationFrame(look);
+        };
         look();
     }, {capture: true, once: true}));
 }'''
@@ -174,7 +188,8 @@ LIFTED = (
 
 
 def pen_lifts(page, address: str, n: int) -> list[float]:
-    "Seconds from the lifting of the pen to all ten digits in that handwriting, for `n` sevens that lean more and more, each in one stroke."
+    """Seconds from the lifting of the pen to all ten digits in that handwriting, for `n` sevens that lean more and
+    more, each in one stroke."""
     page.goto(f'{address}/?tab=Handwriting')
     pad, clear = page.get_by_role('img', name='Pad to draw'), page.get_by_role('button', name='Clear', exact=True)
     pad.scroll_into_view_if_needed()
@@ -245,10 +260,14 @@ def report_browser(rows: list[dict]) -> bool:
     last, total = rows[-1], np.median([row['total'] for row in rows])
     p95, pen = (np.percentile(last[name], 95) for name in ('clicks', 'pen'))
     print(
-        f"server: from its start to the first good health check; tab: from there to five pictures. Median total: {total:.2f} s.\n"
-        f"next new tab: {last['next tab']:.2f} s; click to new pictures, {len(last['clicks'])} clicks: p50 {np.percentile(last['clicks'], 50) * 1000:.0f} ms, "
-        f"p95 {p95 * 1000:.0f} ms, slowest {max(last['clicks']) * 1000:.0f} ms, of the server's CPU {last['cpu of a click'] * 1000:.0f} ms each.\n"
-        f"pen lifted to ten digits, {len(last['pen'])} strokes: p50 {np.percentile(last['pen'], 50) * 1000:.0f} ms, p95 {pen * 1000:.0f} ms; peak memory {last['memory']:.0f} MB."
+        f"server: from its start to the first good health check; tab: from there to five pictures. "
+        f"Median total: {total:.2f} s.\n"
+        f"next new tab: {last['next tab']:.2f} s; click to new pictures, {len(last['clicks'])} clicks: "
+        f"p50 {np.percentile(last['clicks'], 50) * 1000:.0f} ms, p95 {p95 * 1000:.0f} ms, "
+        f"slowest {max(last['clicks']) * 1000:.0f} ms, "
+        f"of the server's CPU {last['cpu of a click'] * 1000:.0f} ms each.\n"
+        f"pen lifted to ten digits, {len(last['pen'])} strokes: p50 {np.percentile(last['pen'], 50) * 1000:.0f} ms, "
+        f"p95 {pen * 1000:.0f} ms; peak memory {last['memory']:.0f} MB."
     )
     limits = {
         'first pictures later than 3 s': total <= 3,

@@ -50,7 +50,8 @@ def machine() -> dict:
 
 
 def arguments(script: str, doc: str, **counts: int) -> argparse.Namespace:
-    "`--out`, a file for the figures beside `script` unless told otherwise, and a whole number above 0 for each of `counts`."
+    """`--out`, a file for the figures beside `script` unless told otherwise, and a whole number above 0 for each of
+    `counts`."""
 
     def above_0(text: str) -> int:
         if not text.isdecimal() or not int(text):

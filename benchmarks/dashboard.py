@@ -2,8 +2,9 @@
 
     python benchmarks/dashboard.py           # Linux, with the extra `dashboard`
 
-Serves the page as README says and asks for it: two visitors are met by a process started ahead, a third in a row waits for his.
-VmRSS counts what processes share for each of them; Pss divides it among them, so that the Pss of all add up to what is used.
+Serves the page as README says and asks for it: two visitors are met by a process started ahead, a third in a row waits
+for his. VmRSS counts what processes share for each of them; Pss divides it among them, so that the Pss of all add up to
+what is used.
 """
 import argparse
 import re
@@ -33,7 +34,9 @@ def rest(server: int) -> None:
     "Wait until the server's children are done with what they do: no processor time for two seconds."
     ticks = lambda: [Path(f'/proc/{pid}/stat').read_text().rsplit(')')[-1].split()[11:13] for pid in children(server)]
     before = None
-    while (now := ticks()) != before: before = now; time.sleep(2)
+    while (now := ticks()) != before:
+        before = now
+        time.sleep(2)
 
 
 def main() -> None:

@@ -2,10 +2,10 @@
 
     python benchmarks/generation.py
 
-The yardstick is the matrix products of the decoder alone, at the precision that `sample` works in: double, so that a seed means
-the same images everywhere. Beside it the usual ways in single precision: an image at a time, and in batches, from N(0, I). They
-take turns, several rounds, so that whatever else the computer does falls on all of them. Memory and imports are measured in
-processes of their own.
+The yardstick is the matrix products of the decoder alone, at the precision that `sample` works in: double, so that a
+seed means the same images everywhere. Beside it the usual ways in single precision: an image at a time, and in batches,
+from N(0, I). They take turns, several rounds, so that whatever else the computer does falls on all of them. Memory and
+imports are measured in processes of their own.
 """
 import json
 import subprocess
@@ -24,7 +24,9 @@ A_MILLION = '''import json, sys, time, torch
 from mnist_vae.generator import DigitGenerator
 try: import resource
 except ImportError: resource = None          # Windows
-def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == 'darwin' else 1024) if resource else 0
+def peak():
+    if not resource: return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == 'darwin' else 1024)
 gen, labels = DigitGenerator.load(), torch.arange(int(sys.argv[1])) % 10
 torch.set_num_threads(int(sys.argv[2]))
 clock = getattr(time, sys.argv[3])
@@ -73,7 +75,8 @@ def main() -> None:
     print(f"{'drawing digits on the CPU':34}{'of products':>12}{'fastest':>9}{'µs an image':>13}{'fastest':>9}")
     for name, s in sorted(figures.items(), key=lambda item: item[1]['median']):
         print(
-            f"{name:34}{base['median'] / s['median']:12.0%}{base['fastest'] / s['fastest']:9.0%}{s['median'] * 1e6:13.1f}{s['fastest'] * 1e6:9.1f}"
+            f"{name:34}{base['median'] / s['median']:12.0%}{base['fastest'] / s['fastest']:9.0%}"
+            f"{s['median'] * 1e6:13.1f}{s['fastest'] * 1e6:9.1f}"
         )
 
     clicks = sorted(seconds(lambda: gen.generate(7)) * 1e3 for _ in range(1000))
@@ -82,7 +85,8 @@ def main() -> None:
 
     million = json.loads(run(A_MILLION, args.images, torch.get_num_threads(), ticks))
     print(
-        f"{args.images:,} images: {million['seconds']:.1f} s; the process takes {million['peak'] / 1e6:,.0f} MB, {million['result'] / 1e6:,.0f} MB of it the result"
+        f"{args.images:,} images: {million['seconds']:.1f} s; the process takes {million['peak'] / 1e6:,.0f} MB, "
+        f"{million['result'] / 1e6:,.0f} MB of it the result"
     )
 
     imports = summary(

@@ -4,9 +4,10 @@
     python benchmarks/hostile.py --requests 100  # fewer
     python benchmarks/hostile.py --python PATH   # serve with another environment, such as one of requirements.txt alone
 
-While each attack runs, a visitor who was there before goes on clicking, and another one comes in afterwards. The exit status is 1 if
-an attack is answered otherwise than it should be, a visitor gets wrong pictures or waits too long, or the server holds too much.
-All on loopback, so that attacker and visitors have one address; the attacker is a process of its own. Linux only.
+While each attack runs, a visitor who was there before goes on clicking, and another one comes in afterwards. The exit
+status is 1 if an attack is answered otherwise than it should be, a visitor gets wrong pictures or waits too long, or
+the server holds too much. All on loopback, so that attacker and visitors have one address; the attacker is a process of
+its own. Linux only.
 """
 import argparse
 import asyncio
@@ -281,13 +282,15 @@ def broken_limits(row: dict) -> list[str]:
 def report(rows: list[dict]) -> bool:
     print(f'without an attack, 95% of the clicks of one visitor wait {rows[-1]["alone"] * 1000:.0f} ms or less')
     print(
-        f'{"attack":18} {"seconds":>8} {"waits, p50":>11} {"p95 ms":>7} {"longest":>8} {"memory":>7} {"peak MB":>8}  answers'
+        f'{"attack":18} {"seconds":>8} {"waits, p50":>11} {"p95 ms":>7} {"longest":>8} '
+        f'{"memory":>7} {"peak MB":>8}  answers'
     )
     for row in rows:
         p50, p95 = (np.percentile(row['waits'], p) * 1000 for p in (50, 95))
         answers = ', '.join(f'{count} × {answer}' for answer, count in sorted(row['answers'].items()))
         print(
-            f'{row["name"]:18} {row["seconds"]:8.1f} {p50:11.0f} {p95:7.0f} {max(row["waits"]) * 1000:8.0f} {row["memory"]:7.0f} {row["peak"]:8.0f}  {answers}'
+            f'{row["name"]:18} {row["seconds"]:8.1f} {p50:11.0f} {p95:7.0f} {max(row["waits"]) * 1000:8.0f} '
+            f'{row["memory"]:7.0f} {row["peak"]:8.0f}  {answers}'
         )
     broken = [f'{row["name"]}: {limit}' for row in rows for limit in broken_limits(row)]
     for limit in broken: print(f'broken: {limit}')

@@ -2,9 +2,9 @@
 
     python benchmarks/training.py            # pip install pythae for its line; without, it is left out
 
-Every one trains the same networks on 60,000 images at batch 128 on the CPU. They take turns, several rounds, so that whatever
-else the computer does falls on all of them; what counts is ratios of medians, and of the fastest. Ours is the epochs of `train`;
-what it does besides, once, is reported apart.
+Every one trains the same networks on 60,000 images at batch 128 on the CPU. They take turns, several rounds, so that
+whatever else the computer does falls on all of them; what counts is ratios of medians, and of the fastest. Ours is the
+epochs of `train`; what it does besides, once, is reported apart.
 """
 import logging
 import os
@@ -50,7 +50,8 @@ def usual_loop(images, labels):
 
 
 def floor(images):
-    "The matrix products of an epoch and nothing else: one forward and up to two backward for each layer; mu and logvar are one."
+    """The matrix products of an epoch and nothing else: one forward and up to two backward for each layer; mu and
+    logvar are one."""
     h1, h2 = HIDDEN
     sizes = [(N_PIXELS, h1), (h1, h2), (h2, 2 * LATENT_DIM), (LATENT_DIM + N_CLASSES, h2), (h2, h1), (h1, N_PIXELS)]
     layers = [
@@ -65,7 +66,8 @@ def floor(images):
 
 
 def pythae_trainer(images, labels) -> float:
-    "Seconds of an epoch of pythae's BaseTrainer with our layers; its VAE has no labels, so its decoder is ten inputs narrower."
+    """Seconds of an epoch of pythae's BaseTrainer with our layers; its VAE has no labels, so its decoder is ten inputs
+    narrower."""
     from pythae.data.datasets import BaseDataset
     from pythae.models import VAE as PythaeVAE
     from pythae.models import VAEConfig
@@ -130,10 +132,12 @@ def main() -> None:
     print(f"{'one epoch on the CPU':24}{'× products':>11}{'fastest':>9}{'seconds':>9}{'fastest':>9}")
     for name, s in sorted(figures.items(), key=lambda item: -item[1]['median']):
         print(
-            f"{name:24}{s['median'] / base:11.2f}{s['fastest'] / figures[FLOOR]['fastest']:9.2f}{s['median']:9.2f}{s['fastest']:9.2f}"
+            f"{name:24}{s['median'] / base:11.2f}{s['fastest'] / figures[FLOOR]['fastest']:9.2f}"
+            f"{s['median']:9.2f}{s['fastest']:9.2f}"
         )
     print(
-        f'ours is {usual / ours_:.2f} times as fast as the usual loop; the products alone would be {usual / base:.2f} times. '
+        f'ours is {usual / ours_:.2f} times as fast as the usual loop; '
+        f'the products alone would be {usual / base:.2f} times. '
         f'Start-up of ours: {min(start_up):.2f} s, once.'
     )
     print(

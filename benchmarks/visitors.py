@@ -1,7 +1,7 @@
 """The app as a process of its own, and visitors who speak Streamlit's own protocol, as a browser does.
 
-A visitor is a websocket with its Origin and XSRF token, a rerun that carries the state of every widget, a button or a stroke of
-the pen as a trigger, then the pictures over HTTP. Linux only: memory is read from /proc.
+A visitor is a websocket with its Origin and XSRF token, a rerun that carries the state of every widget, a button or a
+stroke of the pen as a trigger, then the pictures over HTTP. Linux only: memory is read from /proc.
 """
 import asyncio
 import base64
@@ -115,8 +115,9 @@ class Visitor:
         writer = None
         try:
             reader, writer = await asyncio.open_connection('127.0.0.1', self.server.port)
+            host = f'127.0.0.1:{self.server.port}'
             writer.write(
-                f'GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{self.server.port}\r\nOrigin: {self.server.origin}\r\n\r\n'.encode()
+                f'GET {path} HTTP/1.1\r\nHost: {host}\r\nOrigin: {self.server.origin}\r\n\r\n'.encode()
             )
             head = (await reader.readuntil(b'\r\n\r\n')).decode('latin-1')
             if ' 200 ' not in head.splitlines()[0]: raise RuntimeError(f'{path}: {head.splitlines()[0]}')

@@ -33,7 +33,7 @@ def _initialize(model: torch.nn.Module, generator: torch.Generator) -> None:
 
 # %% ../nbs/05_training.ipynb #ema
 def ema_update(average: Tensor, value: Tensor, n: int, decay: float) -> None:
-    "Move `average` towards the `n`-th `value`, in place: by 1 − `decay` of the way, at first by 1 − n / (n + 9), which is further."
+    "Move `average` towards the `n`-th `value`, in place: by 1 − `decay` of the way, or by 9 / (n + 9), if it is more."
     average.lerp_(value, 1 - min(decay, n / (n + 9)))
 
 # %% ../nbs/05_training.ipynb #company
@@ -175,7 +175,8 @@ def versions() -> dict[str, str]:
 class StateFile:
     """The state of a long run, kept in the file `path` after each epoch of each of its stages.
 
-    `run` are the settings. Without `path`, nothing is kept. ValueError if the file is damaged, or is of a run with other settings or versions.
+    `run` are the settings. Without `path`, nothing is kept. ValueError if the file is damaged, or is of a run with
+    other settings or versions.
     """
     def __init__(self, path: str | os.PathLike | None = None, run: dict | None = None):
         self.path, self.run = path and Path(path), (run or {}) | versions()
@@ -253,7 +254,8 @@ def train(images: Tensor, labels: Tensor, epochs: int = 50, batch_size: int = 12
     Source of the loss: Kingma & Welling 2014, "Auto-encoding variational Bayes".
     """
     from tqdm.auto import tqdm  # here, so that reading a checkpoint needs no progress bar
-    check_images(images); check_labels(labels, len(images))
+    check_images(images)
+    check_labels(labels, len(images))
     settings, device = _Settings(epochs, batch_size, lr, kl_weight, cosine, ema, seed), pick_device(device)
     state = open_state(resume, images, labels, **vars(settings), device=device.type)
     run = _Run(images, labels, settings, device)
@@ -263,7 +265,8 @@ def train(images: Tensor, labels: Tensor, epochs: int = 50, batch_size: int = 12
         while len(run.history) < settings.epochs:
             row = run.epoch()
             state.keep('networks', run.state(), f"networks, epoch {row['epoch']} of {settings.epochs}")
-            bar.set_postfix({name: f'{row[name]:.2f}' for name in ('loss', 'bce', 'kl')}); bar.update()
+            bar.set_postfix({name: f'{row[name]:.2f}' for name in ('loss', 'bce', 'kl')})
+            bar.update()
     return run.trained(), run.history
 
 # %% ../nbs/05_training.ipynb #evaluate
@@ -271,7 +274,8 @@ def train(images: Tensor, labels: Tensor, epochs: int = 50, batch_size: int = 12
 @torch.no_grad()
 def evaluate(model: VAE, images: Tensor, labels: Tensor, seed: int = 0) -> dict[str, float]:
     "−ELBO (`loss`) and its parts `bce` and `kl`, nats per image, of images uint8 (N, 28, 28) with labels int64 (N,)."
-    check_images(images); check_labels(labels, len(images))
+    check_images(images)
+    check_labels(labels, len(images))
     device, total = next(model.parameters()).device, torch.zeros(2)
     generator = torch.Generator(device).manual_seed(seed)
     for x, y in zip(images.flatten(1).split(2000), labels.split(2000)):

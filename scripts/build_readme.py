@@ -16,7 +16,9 @@ ROOT = Path(__file__).resolve().parent.parent
 PICTURES = 'README_files'
 # nbconvert's own template calls every picture "png"; a screen reader deserves the alternative text of the output.
 TEMPLATE = """{% extends 'markdown/index.md.j2' %}
-{% block data_png %}![{{ output.metadata['image/png'].alt }}]({{ output.metadata.filenames['image/png'] }}){% endblock %}"""
+{% block data_png -%}
+![{{ output.metadata['image/png'].alt }}]({{ output.metadata.filenames['image/png'] }})
+{%- endblock %}"""
 
 
 def render() -> dict[str, bytes]:

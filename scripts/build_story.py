@@ -1,8 +1,9 @@
-"""The pictures of the app's tab "How it works", and the textbook's figures, which the app's own weights do not have: web/story/.
+"""The pictures of the app's tab "How it works", and the textbook's figures, which its own weights lack: web/story/.
 
     python scripts/build_story.py
 
-They come from mnist_vae.pth and nbs/plain.pth alone. Run it again whenever one of the two changes; a test says if you forgot.
+They come from mnist_vae.pth and nbs/plain.pth alone. Run it again whenever one of the two changes; a test says if you
+forgot.
 """
 import json
 from pathlib import Path
@@ -24,7 +25,7 @@ SIDE, REACH = 320, 3.9       # of the picture, in pixels; of the plane that it s
 
 
 def outside(prior: ClassPrior, n: int = 10_000) -> float:
-    "The share of draws from N(0, I) whose density under the sevens' mixture is lower than that of 99% of the sevens' own z."
+    "Share of draws from N(0, I) with a lower density under the sevens' mixture than 99% of the sevens' own z."
     sevens, generator = torch.full((n,), DIGIT), torch.Generator().manual_seed(SEED)
     own = prior.log_prob(prior.sample(sevens, generator).double(), sevens)
     normal = torch.randn(n, prior.means.shape[-1], generator=generator).double()
@@ -40,8 +41,8 @@ def figures() -> dict:
 
 
 def plane(prior: ClassPrior) -> Tensor:
-    """Two orthonormal directions, (latent dimensions, 2): Fisher's discriminant between the sevens and the other digits, and
-    the direction across it in which the means of the others differ most.
+    """Two orthonormal directions, (latent dimensions, 2): Fisher's discriminant between the sevens and the other
+    digits, and the direction across it in which the means of the others differ most.
     """
     labels = torch.arange(10).repeat(500)
     z, means = prior.sample(labels, torch.Generator().manual_seed(SEED)).double(), prior.class_means().double()
@@ -79,7 +80,8 @@ def bars(z: Tensor) -> bytes:
     "A latent (D,) as bars up and down from a line, one for each number: an SVG."
     step, middle, unit = 10, 30, 9  # pixels: from bar to bar, the line, a standard deviation
     shapes = [
-        f'<rect x="{step * i + 1}" y="{middle - max(v, 0) * unit:.1f}" width="{step - 2}" height="{abs(v) * unit:.1f}"/>'
+        f'<rect x="{step * i + 1}" y="{middle - max(v, 0) * unit:.1f}" '
+        f'width="{step - 2}" height="{abs(v) * unit:.1f}"/>'
         for i, v in enumerate(z.clamp(-3, 3).tolist())
     ]
     return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {step * len(z)} {2 * middle}">'

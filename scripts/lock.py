@@ -5,10 +5,11 @@
     python scripts/lock.py --upgrade    # everything as new as requirements.in allows
     python scripts/lock.py --check      # is there a wheel of everything, for each Python and platform?
 
-On Linux, PyTorch from the plain index brings CUDA along, and its build for the CPU does not. Whatever belongs to CUDA is pinned in
-requirements-gpu.txt, as a constraint: it says which version if it is installed, and installs nothing.
+On Linux, PyTorch from the plain index brings CUDA along, and its build for the CPU does not. Whatever belongs to CUDA
+is pinned in requirements-gpu.txt, as a constraint: it says which version if it is installed, and installs nothing.
 
-There are no hashes of files: with them pip would refuse the CPU build of PyTorch, whose files differ from those of the plain index.
+There are no hashes of files: with them pip would refuse the CPU build of PyTorch, whose files differ from those of the
+plain index.
 """
 import argparse
 import os
@@ -29,7 +30,8 @@ HEADER = {
 # On Linux add `--extra-index-url https://download.pytorch.org/whl/cpu`, which saves two gigabytes of CUDA.
 -c {GPU.name}
 ''',
-    GPU: '# What PyTorch\'s build for GPUs adds on Linux: versions only, nothing here is installed by itself. Made by scripts/lock.py.\n',
+    GPU: '# What PyTorch\'s build for GPUs adds on Linux: versions only, nothing here is installed by itself. '
+         'Made by scripts/lock.py.\n',
 }
 
 

@@ -3,8 +3,9 @@
     mkdocs build --strict        # the site, in _docs/
     mkdocs serve                 # the site while you write, at http://127.0.0.1:8000
 
-Start page and chapters come from the notebooks in nbs/, whichever are there, with the outputs that they keep: nothing is executed. The
-reference comes from the docstrings, the page of the command from its own help. Formulas become MathML here, so that no script draws them.
+Start page and chapters come from the notebooks in nbs/, whichever are there, with the outputs that they keep: nothing
+is executed. The reference comes from the docstrings, the page of the command from its own help. Formulas become MathML
+here, so that no script draws them.
 """
 import base64
 import contextlib
@@ -47,7 +48,8 @@ def module_of(notebook) -> str | None:
 
 
 def opening_of(notebook) -> tuple[str, str]:
-    "Title and summary of a notebook: `# title`, and below it `> summary` or nothing. ValueError if it does not begin so."
+    """Title and summary of a notebook: `# title`, and below it `> summary` or nothing. ValueError if it does not begin
+    so."""
     first = next((cell.source for cell in notebook.cells if cell.cell_type == 'markdown'), '')
     found = re.match(r'# +(.+?) *$(?:\n+> (.+))?', first, re.M)
     if not found:
@@ -58,8 +60,9 @@ def opening_of(notebook) -> tuple[str, str]:
 def to_site_links(text: str, up: str) -> str:
     """Links of a notebook, seen from its page, which is `up` away from the site's root.
 
-    Other notebooks are pages here, and a heading's anchor is mkdocs's, not Jupyter's; any other file of the repository is shown where it lives.
-    A picture from elsewhere, a badge say, becomes its words: a page asks nobody but its own server.
+    Other notebooks are pages here, and a heading's anchor is mkdocs's, not Jupyter's; any other file of the repository
+    is shown where it lives. A picture from elsewhere, a badge say, becomes its words: a page asks nobody but its own
+    server.
     """
     text = re.sub(r'!\[([^\]]*)\]\(https?://[^)]*\)', r'\1', text)
     def link(found):
@@ -80,7 +83,8 @@ def fence(text: str, language: str) -> str:
 
 
 def show(output, alt: str, folder: str, name: str) -> tuple[str, dict[str, bytes]]:
-    "One output of a cell as Markdown, and the files that belong to it. A widget cannot be shown without a kernel, and is left out."
+    """One output of a cell as Markdown, and the files that belong to it. A widget cannot be shown without a kernel, and
+    is left out."""
     plain = lambda text: (
         fence(re.sub(r'\x1b\[[\d;]*m', '', text).strip('\n'), '{ .text .output }') if text.strip() else ''
     )
@@ -117,7 +121,8 @@ def page(path: Path, up: str = '../') -> tuple[str, dict[str, bytes]]:
             text, files = show(
                 output, f'What the code above draws, in the section “{heading}”', f'{path.stem}/', f'{cell.id}-{i}'
             )
-            parts.append(text); pictures |= files
+            parts.append(text)
+            pictures |= files
     return '\n\n'.join(filter(None, parts)) + '\n', pictures
 
 
@@ -211,7 +216,8 @@ def on_files(files, config):
     return files
 
 
-# Browsers know no mathvariant but "normal": the letters of other alphabets are characters of their own. Unicode's names of them:
+# Browsers know no mathvariant but "normal": the letters of other alphabets are characters of their own.
+# Unicode's names of these alphabets:
 ALPHABETS = {
     'double-struck': 'DOUBLE-STRUCK',
     'script': 'SCRIPT',
@@ -231,7 +237,8 @@ def of_alphabet(alphabet: str, char: str) -> str:
 
 
 def space_function(found) -> str:
-    "A named function, log say, as TeX sets it: a thin space from a factor before it, and from what it is taken of unless that is in brackets."
+    """A named function, log say, as TeX sets it: a thin space from a factor before it, and from what it is taken of
+    unless that is in brackets."""
     before, name, after = found.groups()
     if before.startswith(('<msub', '<msup', '<munder')):
         return found[0]  # with an index it is an operator, and has spaces

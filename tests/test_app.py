@@ -674,8 +674,9 @@ def controls(page) -> dict:
     "What the open tab's controls say, and its pictures show."
     return page.evaluate("""() => {
         const panel = document.querySelector("[role=tabpanel]:not([hidden]):not([inert])");
+        const said = field => field.type == "checkbox" ? field.checked : field.value;
         const values = [...panel.querySelectorAll("input, [role=slider]")].map(field => [
-            field.getAttribute("aria-label"), field.getAttribute("aria-valuenow") ?? (field.type == "checkbox" ? field.checked : field.value)]);
+            field.getAttribute("aria-label"), field.getAttribute("aria-valuenow") ?? said(field)]);
         return {values, pictures: [...panel.querySelectorAll("img")].map(image => [image.alt, image.src])};
     }""")
 
@@ -766,7 +767,7 @@ def test_nothing_moves_by_itself(server, browser):
     page = browser.new_page(reduced_motion='reduce')
     for tab in TABS:
         page.goto(f'{server}/?tab={tab}')
-        if LAST.get(tab): source(page, LAST[tab])             # the Handwriting tab shows no picture before something is drawn
+        if LAST.get(tab): source(page, LAST[tab])    # the Handwriting tab shows no picture before something is drawn
         alive(page)
         files = [
             page.request.get(image.get_attribute('src')).body()

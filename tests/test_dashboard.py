@@ -117,13 +117,22 @@ def alts(page) -> list[str]: return page.locator('.mnist-dash img').evaluate_all
 
 # The least contrast of the text of the page, as WCAG 2 defines it, with the element that has it.
 CONTRAST = '''() => {
-  const rgb = c => c.match(/[\\d.]+/g).map(Number), channel = v => (v /= 255) <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4;
+  const rgb = c => c.match(/[\\d.]+/g).map(Number);
+  const channel = v => (v /= 255) <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4;
   const light = ([r, g, b]) => .2126 * channel(r) + .7152 * channel(g) + .0722 * channel(b);
-  const ground = e => {for (; e; e = e.parentElement) {const c = rgb(getComputedStyle(e).backgroundColor); if ((c[3] ?? 1) > .99) return c} return [255, 255, 255]};
+  const ground = e => {
+    for (; e; e = e.parentElement) {
+      const c = rgb(getComputedStyle(e).backgroundColor);
+      if ((c[3] ?? 1) > .99) return c;
+    }
+    return [255, 255, 255];
+  };
   let least = [99, ''];
-  for (const e of document.querySelectorAll('.mnist-dash :is(h1, h2, p, code, a, button, input, .widget-label, .widget-readout)')) {
+  const texts = '.mnist-dash :is(h1, h2, p, code, a, button, input, .widget-label, .widget-readout)';
+  for (const e of document.querySelectorAll(texts)) {
     if (!e.checkVisibility()) continue;
-    const [a, b] = [light(rgb(getComputedStyle(e).color)), light(ground(e))].sort((x, y) => y - x), ratio = (a + .05) / (b + .05);
+    const [a, b] = [light(rgb(getComputedStyle(e).color)), light(ground(e))].sort((x, y) => y - x);
+    const ratio = (a + .05) / (b + .05);
     if (ratio < least[0]) least = [ratio, e.outerHTML.slice(0, 200)];
   }
   return least;
@@ -172,7 +181,8 @@ def test_first_page(visit, width, height, scheme, address):
     assert least >= 4.5, where
     dark = scheme == 'dark' or 'dark' in address
     paper = page.evaluate('''() => [document.elementFromPoint(1, 1), document.querySelector(".mnist-dash")].map(e => {
-        for (; getComputedStyle(e).backgroundColor == "rgba(0, 0, 0, 0)"; e = e.parentElement); return getComputedStyle(e).backgroundColor})''')
+        for (; getComputedStyle(e).backgroundColor == "rgba(0, 0, 0, 0)"; e = e.parentElement);
+        return getComputedStyle(e).backgroundColor})''')
     expected = (DARK if dark else LIGHT)['paper']
     assert ['#%02x%02x%02x' % tuple(map(int, re.findall(r'\d+', colour))) for colour in paper] == 2 * [expected], (
         'the page around it is of the same paper'
@@ -189,13 +199,22 @@ def test_sliders_by_keyboard(visit):
     # picture?
     page.evaluate('''() => {
       window.seen = []; window.times = [];
-      const place = document.querySelector('.mnist-pictures'), box = () => JSON.stringify(document.querySelector('.mnist-pictures img').getBoundingClientRect());
+      const place = document.querySelector('.mnist-pictures');
+      const box = () => JSON.stringify(document.querySelector('.mnist-pictures img').getBoundingClientRect());
       const first = box();
-      const look = () => {const i = place.querySelector('img'); seen.push(Boolean(i && i.complete && i.naturalWidth && box() == first)); requestAnimationFrame(look)};
+      const look = () => {
+        const i = place.querySelector('img');
+        seen.push(Boolean(i && i.complete && i.naturalWidth && box() == first));
+        requestAnimationFrame(look);
+      };
       look();
       let pressed = 0;
       document.addEventListener('keydown', () => pressed = performance.now(), true);
-      new MutationObserver(() => {if (pressed) times.push(performance.now() - pressed); pressed = 0}).observe(place.querySelector('.widget-html'), {childList: true, subtree: true});
+      const changed = new MutationObserver(() => {
+        if (pressed) times.push(performance.now() - pressed);
+        pressed = 0;
+      });
+      changed.observe(place.querySelector('.widget-html'), {childList: true, subtree: true});
     }''')
     page.get_by_role('slider', name='Digit').focus()
     page.keyboard.press('ArrowRight')

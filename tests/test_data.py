@@ -131,7 +131,9 @@ def contents(folder) -> dict[str, bytes | str]:
 def ordinary_user(tmp_path_factory):
     "Not root, who may write everywhere; but one who may look into pytest's temporary folders, as their owner may."
     'x'.encode('idna')  # loads what a connection needs, while Python's own files can be read
-    if os.geteuid(): yield; return
+    if os.geteuid():
+        yield
+        return
     base = tmp_path_factory.getbasetemp()
     modes = {folder: folder.stat().st_mode for folder in (base, *base.parents)}
     closed = {folder: mode for folder, mode in modes.items() if not mode & 0o001}
@@ -166,7 +168,9 @@ def test_files_of_one_set_may_lie_in_different_places(tiny, tmp_path):
 @pytest.mark.parametrize('name', ['with spaces', 'Zahlen äöü ß', '数字', "quo'te", 'per%cent', 'link'])
 def test_any_name_of_a_folder(tiny, tmp_path, name, serve):
     MNIST.mirrors[:] = [serve(archives(tiny)).url]
-    if name == 'link': (tmp_path / 'target').mkdir(); (tmp_path / name).symlink_to(tmp_path / 'target')
+    if name == 'link':
+        (tmp_path / 'target').mkdir()
+        (tmp_path / name).symlink_to(tmp_path / 'target')
     assert tiny.is_what(tmp_path / name)            # downloaded
     MNIST.mirrors[:] = []
     assert tiny.is_what(tmp_path / name)            # and read
@@ -234,9 +238,11 @@ def faults():
     tiny = Tiny()
     images = np.frombuffer(tiny.content[IMAGES][16:], np.uint8).reshape(-1, 28, 28)
     labels = np.frombuffer(tiny.content[LABELS][8:], np.uint8)
-    flipped = bytearray(tiny.content[IMAGES]); flipped[1000] ^= 1
+    flipped = bytearray(tiny.content[IMAGES])
+    flipped[1000] ^= 1
     archive = tiny.archives[IMAGES]
-    broken = bytearray(archive); broken[len(broken) // 2] ^= 1
+    broken = bytearray(archive)
+    broken[len(broken) // 2] ^= 1
     return dict(
         size=(IMAGES, idx(images[:, 1:]), r'holds uint8 \(7, 27, 28\)'),
         count=(IMAGES, idx(images[:-1]), r'holds uint8 \(6, 28, 28\)'),
@@ -331,7 +337,8 @@ def test_download_fetches_all_four_once_and_keeps_them_as_torchvision_does(tiny,
     assert sorted(server.paths) == sorted(f'{name}.gz' for name in tiny.archives)
     folder = tmp_path / 'new' / 'folder' / TORCHVISION
     assert contents(folder) == {f'{name}.gz': archive for name, archive in sorted(tiny.archives.items())}
-    umask = os.umask(0); os.umask(umask)
+    umask = os.umask(0)
+    os.umask(umask)
     modes = {path.stat().st_mode & 0o777 for path in folder.iterdir()}
     assert modes == {0o666 & ~umask}, 'a shared folder is for others, too'
     server.close()

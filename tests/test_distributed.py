@@ -21,10 +21,12 @@ torch.set_num_threads(1)
 torch.distributed.init_process_group('gloo')
 labels = torch.arange(10).repeat(130)
 images = (DigitGenerator.load().sample(labels, seed=0) * 255).byte()
-model, history = train(images, labels, epochs=3, batch_size=100, kl_weight=.2, cosine=True, ema=.9, device='cpu', progress=False)
+model, history = train(images, labels, epochs=3, batch_size=100, kl_weight=.2, cosine=True, ema=.9, device='cpu',
+                       progress=False)
 flat = torch.nn.utils.parameters_to_vector(model.parameters())
 rank = torch.distributed.get_rank()
-json.dump(dict(history=history, sum=flat.double().sum().item(), norm=flat.double().norm().item()), open(f'{sys.argv[1]}/{rank}.json', 'w'))
+figures = dict(history=history, sum=flat.double().sum().item(), norm=flat.double().norm().item())
+json.dump(figures, open(f'{sys.argv[1]}/{rank}.json', 'w'))
 '''
 
 

@@ -21,7 +21,8 @@ SENTENCES = re.compile(
     r'''the\ picture\ (
     has\ \d+\.\d\ MB,\ 2\ are\ the\ limit:\ make\ it\ smaller
     |has\ \d+×\d+\ pixels,\ 8192\ are\ the\ limit\ for\ a\ side:\ make\ it\ smaller
-    |has\ \d+×\d+\ pixels,\ \d+\.\d\ million\ are\ the\ limit\ for\ a\ (PNG|JPEG|MPO|WEBP|BMP|GIF)\ of\ its\ kind:\ make\ it\ smaller
+    |has\ \d+×\d+\ pixels,\ \d+\.\d\ million\ are\ the\ limit
+        \ for\ a\ (PNG|JPEG|MPO|WEBP|BMP|GIF)\ of\ its\ kind:\ make\ it\ smaller
     |has\ too\ many\ pixels:\ make\ it\ smaller
     |is\ an\ animation:\ save\ one\ of\ its\ frames
     |has\ more\ than\ 8\ bits\ a\ channel:\ save\ it\ with\ 8
@@ -172,7 +173,8 @@ def status(name: str) -> int:
     return int(re.search(rf'^{name}:\s+(\d+)', Path('/proc/self/status').read_text(), re.M)[1])
 
 
-# A fresh process, which forks one for each picture: what the tests' own process has freed would hide what a picture takes.
+# A fresh process, which forks one for each picture: what the tests' own process has freed would hide what a picture
+# takes.
 fresh = multiprocessing.get_context('forkserver') if 'forkserver' in multiprocessing.get_all_start_methods() else None
 if fresh: fresh.set_forkserver_preload(['mnist_vae.picture'])
 
@@ -191,7 +193,7 @@ def peak(data: bytes, allowed: int = mnist_vae.picture.MAX_DECODING) -> tuple[fl
     here, there = fresh.Pipe(duplex=False)
     child = fresh.Process(target=measure, args=(there, data, allowed))
     child.start()
-    there.close()                                                        # so that a child that fails is an EOFError here
+    there.close()                                                    # so that a child that fails is an EOFError here
     with here: found = here.recv()
     child.join()
     return found

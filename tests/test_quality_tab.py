@@ -1,4 +1,4 @@
-"""The tabs "How it works" and "Quality": what they say is what the weights' cards hold, and it can be read on a phone."""
+"""The tabs "How it works" and "Quality": they say what the weights' cards hold, and can be read on a phone."""
 import json
 import os
 import re
@@ -157,7 +157,8 @@ def test_fits_and_is_accessible(server, browser, tab, last, width, scheme):  # n
     if folder := os.environ.get('SCREENSHOTS'):
         page.screenshot(path=f'{folder}/app-{tab.lower().replace(" ", "-")}-{scheme}-{width}.png')
     words = json.loads(
-        page.evaluate('''() => JSON.stringify([...document.querySelectorAll(".plot :is(figcaption, small, span, b)")].map(e => {
+        page.evaluate('''() => JSON.stringify(
+        [...document.querySelectorAll(".plot :is(figcaption, small, span, b)")].map(e => {
         const style = getComputedStyle(e), box = e.getBoundingClientRect();
         return [parseFloat(style.fontSize), style.fontFamily, box.left, box.right]}))''')
     )

@@ -1,4 +1,5 @@
-"""What the server lets in and sends along, what a person sees before the app is there, and what somebody rude can do to others."""
+"""What the server lets in and sends along, what a person sees before the app is there, and what somebody rude can do to
+others."""
 import asyncio
 import os
 import re
@@ -258,7 +259,9 @@ def started(app_python, tmp_path, *options, **env):
 def test_it_opens_the_browser_for_a_person(app_python, tmp_path):
     with started(app_python, tmp_path) as (server, seen):
         deadline = time.monotonic() + visitors.TIMEOUT
-        while not seen.exists() or not seen.read_text(): assert time.monotonic() < deadline; time.sleep(.05)
+        while not seen.exists() or not seen.read_text():
+            assert time.monotonic() < deadline
+            time.sleep(.05)
         assert seen.read_text().split() == [f'http://localhost:{server.port}']
         assert f'http://localhost:{server.port}' in server.output()
 

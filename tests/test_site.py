@@ -1,4 +1,5 @@
-"""The site: built strictly, whole, its links lead somewhere, its how-tos work, and a browser shows it without a word from outside."""
+"""The site: built strictly, whole, its links lead somewhere, its how-tos work, and a browser shows it without a word
+from outside."""
 import contextlib
 import functools
 import http.server
@@ -71,7 +72,8 @@ def extra_notebook():
             ),
             code("'```'", shows(text_markdown='and *this* too')),
             v4.new_markdown_cell(
-                '## Links\n\n[up](01_data.ipynb), [to a section](03_loss.ipynb#The-KL-term), [start](index.ipynb), [the app](../app.py), [here](#Links).'
+                '## Links\n\n[up](01_data.ipynb), [to a section](03_loss.ipynb#The-KL-term), [start](index.ipynb), '
+                '[the app](../app.py), [here](#Links).'
             ),
         ]
     )
@@ -310,7 +312,8 @@ def test_how_to_train_on_your_own_digits(tmp_path, mnist):
         for i, image in enumerate(gen.generate(digit, 40, seed=digit)):
             paper = PIL.Image.new('L', (200, 160), 235)
             ink = PIL.Image.fromarray((235 - 200 * image).byte().numpy()).resize((112, 112))
-            paper.paste(ink, (10 + i, 5 + i)); paper.save(folder / f'{i:02}.png')
+            paper.paste(ink, (10 + i, 5 + i))
+            paper.save(folder / f'{i:02}.png')
     follow('train-on-your-own-digits', tmp_path, STEPS=500)
     mine, labels = DigitGenerator.load(tmp_path / 'mine.pth'), torch.arange(10).repeat(10)
     read = torch.tensor([gen.read(image) for image in mine.sample(labels, seed=1)])
@@ -427,12 +430,14 @@ def test_search_theme_and_menu_by_keyboard(browser, address):
     assert page.evaluate('document.activeElement.id') == 'content'
     summary = page.locator('details.menu summary')
     assert not page.locator('details.menu a').first.is_visible()
-    summary.focus(); page.keyboard.press('Enter')
+    summary.focus()
+    page.keyboard.press('Enter')
     assert page.locator('details.menu a[aria-current=page]').is_visible()
 
     page.get_by_role('button', name='Dark').focus()
     paper = "getComputedStyle(document.body).backgroundColor"
-    before = page.evaluate(paper); page.keyboard.press('Enter')
+    before = page.evaluate(paper)
+    page.keyboard.press('Enter')
     assert (
         page.evaluate(paper) != before
         and page.get_by_role('button', name='Dark').get_attribute('aria-pressed') == 'true'
