@@ -62,7 +62,7 @@ def test_readme_shows_the_cards_of_the_checkpoints():
     expected = {
         'textbook, z from N(0, I)': plain['rows']['N(0, I)'],
         'textbook, class priors': plain['rows']['class priors'],
-        '**what ships**': ours['rows']['class priors'],
+        '**shipped weights**': ours['rows']['class priors'],
         'real training images': ours['rows']['real training images'],
     }
     lines = [
