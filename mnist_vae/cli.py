@@ -438,7 +438,7 @@ def _load_mnist(folder: str | None) -> tuple:
     from mnist_vae.data import load_mnist
     return load_mnist('train', folder), load_mnist('test', folder)
 
-def _state_path(out: Path) -> Path: return out.with_name(f'{out.name}.state')
+def _state_path(out: Path) -> Path: return out.parent / f'{out.name}.state'     # with_name refuses `/`
 
 def _train(args: SimpleNamespace, state_path: Path) -> None:
     from mnist_vae.recipe import fit, open_fit_state

@@ -126,6 +126,10 @@ class _Board:
         self.state = context.RawArray('B', _STATE_BYTES)
         self.state[:] = bytes(torch.Generator().manual_seed(seed).get_state().tolist())
 
+    def next_epoch(self) -> int:
+        "The first epoch that nobody has begun."
+        with self.numbers.get_lock(): return self.numbers[0] + (self.numbers[1] > 0)
+
     def begin(self, worker: int, n_workers: int) -> int:
         "The epoch that `worker` of `n_workers` takes part in. It gets each one once."
         with self.numbers.get_lock():
@@ -171,8 +175,8 @@ class EndlessDigits(_Items, IterableDataset):
     For a `DataLoader`, which cannot shuffle it and need not. An item is that of `Digits`. Each rank gets `n` images an
     epoch; rank and world come from the arguments, `torch.distributed` or torchrun. The images are those of the training
     stream of `seed`, so they are none of `Digits(train=False)`. The first epoch has the number `epoch`: to go on with a
-    training run, give the number of epochs that it had. A copy made by `pickle` or `deepcopy` goes on from the same
-    epoch on its own; the copies that a `DataLoader` makes for its workers belong together.
+    training run, give the number of epochs that it had. A copy made by `pickle` or `deepcopy` goes on by itself, with
+    the epoch after those begun so far; the copies that a `DataLoader` makes for its workers belong together.
     """
     def __init__(self, n: int = 60_000, seed: int = 0, transform: Callable | None = None,
                  target_transform: Callable | None = None, shares: Sequence[float] | None = None, epoch: int = 0,
@@ -187,7 +191,7 @@ class EndlessDigits(_Items, IterableDataset):
 
     def __getstate__(self) -> dict:
         state = self.__dict__.copy()
-        if get_spawning_popen() is None: state['_board'] = list(self._board.numbers)[0]      # not for a worker process
+        if get_spawning_popen() is None: state['_board'] = self._board.next_epoch()     # not for a worker process
         return state
 
     def __setstate__(self, state: dict) -> None:

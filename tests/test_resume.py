@@ -144,6 +144,7 @@ def test_nothing_begins_that_cannot_end(command, tmp_path, capsys, monkeypatch):
     assert 'there is no folder' in refused(out=tmp_path / 'no' / 'mine.pth')
     assert 'there is no folder' in refused(out=tmp_path / 'file' / 'mine.pth')
     assert '--out: ' in (error := refused(out=folder)) and 'is a folder: name a file' in error
+    assert '--out: / is a folder: name a file' in refused(out='/')
     assert 'is not a file' in refused(out='/dev/null')
     assert 'File name too long' in refused(out=folder / ('x' * 240))
     (tmp_path / 'file').chmod(0o444)
