@@ -8,7 +8,6 @@ what is used.
 """
 import argparse
 import re
-import socket
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,8 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 from urllib.request import urlopen
+
+from ports import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -43,9 +44,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--visitors', type=int, default=3)
     visitors = parser.parse_args().visitors
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        port = s.getsockname()[1]
+    port = free_port()
     with tempfile.NamedTemporaryFile('r') as log:
         command = [sys.executable, '-m', 'voila', 'nbs/23_dashboard.ipynb', '--no-browser', f'--port={port}']
         server = subprocess.Popen(command, cwd=ROOT, stdout=open(log.name, 'w'), stderr=subprocess.STDOUT)

@@ -9,12 +9,10 @@ import io
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-from contextlib import closing
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -23,6 +21,8 @@ from PIL import Image, ImageDraw
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from websockets.asyncio.client import connect
+
+from ports import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 N = 5                    # pictures of one click
@@ -36,12 +36,6 @@ def image_environment() -> dict[str, str]:
     "The variables that the Dockerfile sets: memory is measured as it will be."
     (line,) = re.findall(r'^ENV (.*)', (ROOT / 'Dockerfile').read_text(), re.M)
     return dict(pair.split('=') for pair in line.split())
-
-
-def free_port() -> int:
-    with closing(socket.socket()) as s:
-        s.bind(('127.0.0.1', 0))
-        return s.getsockname()[1]
 
 
 class Server:

@@ -1,11 +1,8 @@
 """What several tests need: the checkout, MNIST, the browser, the image of the app; and how tests run side by side."""
 import os
 import pickle
-import random
 import shutil
-import socket
 import sys
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -17,6 +14,7 @@ from filelock import FileLock
 import dockerfile
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.append(str(ROOT / 'benchmarks'))           # last, since it has an `app` of its own
 CI = os.environ.get('CI') == 'true'  # there, nothing that CI can provide may be skipped
 WORKER = 'PYTEST_XDIST_WORKER' in os.environ        # one of several processes that run the tests side by side
 
@@ -28,20 +26,6 @@ def why_no_mnist() -> str:
     try: load_mnist()
     except RuntimeError as e: return str(e)
     return ''
-
-
-def free_port() -> int:
-    """A port of this machine that nobody listens on.
-
-    Each process of the tests has its own thousand, below those that the system gives to connections, so that nothing
-    takes the port before the server that it is for has started.
-    """
-    first = 20_000 + 1000 * int(os.environ.get('PYTEST_XDIST_WORKER', 'gw0').removeprefix('gw'))
-    for port in random.sample(range(first, first + 1000), 1000):
-        with socket.socket() as s, suppress(OSError):
-            s.bind(('127.0.0.1', port))
-            return port
-    pytest.fail(f'no port from {first} to {first + 999} is free')
 
 
 @pytest.fixture

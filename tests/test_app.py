@@ -20,10 +20,11 @@ from playwright.sync_api import Error as PlaywrightError
 from playwright.sync_api import expect
 from streamlit.testing.v1 import AppTest
 
-from conftest import ROOT, free_port
+from conftest import ROOT
 from mnist_vae.checkpoint import load_checkpoint
 from mnist_vae.export import to_bytes
 from mnist_vae.generator import DigitGenerator, default_weights
+from ports import free_port
 
 
 @pytest.fixture

@@ -16,11 +16,12 @@ import PIL.Image
 import pytest
 import torch
 
-from conftest import ROOT, free_port
+from conftest import ROOT
 from mnist_vae.checkpoint import load_checkpoint
 from mnist_vae.cli import app, main
 from mnist_vae.export import png, to_bytes, write_idx
 from mnist_vae.generator import DigitGenerator
+from ports import free_port
 
 sys.path.insert(0, str(ROOT / 'benchmarks'))
 import visitors

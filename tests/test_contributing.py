@@ -13,8 +13,9 @@ import pytest
 import yaml
 from playwright.sync_api import TimeoutError
 
-from conftest import ROOT, free_port
+from conftest import ROOT
 from mnist_vae.look import TITLE
+from ports import free_port
 
 sys.path.insert(0, str(ROOT / 'benchmarks'))
 import visitors

@@ -21,10 +21,11 @@ from jupyter_core.paths import jupyter_path
 from PIL import Image
 from playwright.sync_api import expect
 
-from conftest import ROOT, free_port
+from conftest import ROOT
 from mnist_vae.export import sheet
 from mnist_vae.generator import DigitGenerator
 from mnist_vae.look import DARK, INTRODUCTION, LIGHT, TITLE
+from ports import free_port
 
 (PAGE,) = (ROOT / 'nbs').glob('*_dashboard.ipynb')
 SLIDERS = ['Digit', 'How many', 'Temperature', 'Slant', 'Width', 'Height', 'Thickness', 'From', 'To', 'Frame']

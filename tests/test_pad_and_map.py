@@ -11,11 +11,12 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import expect
 
-from conftest import ROOT, free_port
+from conftest import ROOT
 from mnist_vae.explore import TRAITS, traits
 from mnist_vae.export import png
 from mnist_vae.generator import DigitGenerator
 from mnist_vae.picture import PictureError, read_picture
+from ports import free_port
 from test_app import both_looks, pictures, serve, settle, source, visit, watch
 
 # Strokes, in shares of the pad's side.
