@@ -1,6 +1,6 @@
 """Make mnist_vae_judge.pth, the judge of `mnist-vae score`: train it on real MNIST and measure real images with it.
 
-    python scripts/build_judge.py           # half an hour on one core
+    python scripts/build_judge.py           # about seven minutes on one core
 
 The same machine makes the same judge. It takes no part in training or sampling.
 """
