@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['JUDGE', 'Classifier', 'as_float', 'optimizer_state', 'load_optimizer_state', 'train_classifier', 'read',
-           'train_judge', 'train_judges']
+           'train_judge', 'train_judges', 'judge_weights', 'judge_of']
 
 # %% ../nbs/06_classifier.ipynb #imports
 import math
@@ -156,3 +156,13 @@ def train_judges(images: Tensor, labels: Tensor, n: int = 3, epochs: int = JUDGE
                  progress: bool = True) -> list[Classifier]:
     "The judge and `n` − 1 others of its kind, from the seeds that follow its own; arguments as for `train_judge`."
     return [train_judge(images, labels, epochs, device, progress, JUDGE['seed'] + i) for i in range(n)]
+
+def judge_weights(judge: Classifier) -> dict[str, Tensor]:
+    "A judge's weights as a file keeps them, in half precision: half the size."
+    return {name: t.half() if t.is_floating_point() else t for name, t in judge.state_dict().items()}
+
+def judge_of(weights: dict[str, Tensor]) -> Classifier:
+    "The judge, in eval mode, with these `judge_weights`."
+    judge = Classifier(JUDGE['width'])
+    judge.load_state_dict({name: t.float() if t.is_floating_point() else t for name, t in weights.items()})
+    return judge.eval()

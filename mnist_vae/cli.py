@@ -148,30 +148,25 @@ def _show(images, labels, seed: int | None, output: Path | None, quiet: bool, st
 
     A `strip` is one row without gaps, otherwise there are five in a row."""
     import torch
+    from mnist_vae.data import _replace
     columns, gap = (len(images), 0) if strip else (5, 2)
     if output is None:
         from mnist_vae.export import sheet
         return draw(sheet(images, columns, gap)[None] if strip else images)
     content = _ENDINGS[output.suffix.lower()](images, torch.as_tensor(labels), seed, columns, gap)
-    _write_whole(output, content)
+    _replace(output, content)
     _remark(f'{output}: {len(images)} digits, {len(content):,} bytes', quiet)
-
-def _write_whole(path: Path, content: bytes) -> None:
-    "Make `path` a file of this content, at once or not at all."
-    from mnist_vae.data import _replace
-    _replace(path, content)
 
 # %% ../nbs/25_cli.ipynb #generate
 def _sampled(gen, digit: int, n: int, seed: int, temperature: float, quiet: bool):
     "As `gen.generate`, with a bar."
     import torch
     from mnist_vae.generator import SLICE
-    images, labels = torch.empty(n, 28, 28), torch.full((n,), digit)
+    images, labels, generator = torch.empty(n, 28, 28), torch.full((n,), digit), torch.Generator().manual_seed(seed)
     with bar('drawing', n, quiet or n <= SLICE) as count:
-        for start in range(0, n, SLICE):
-            part = slice(start, start + SLICE)
-            images[part] = gen.sample(labels[part], seed, start=start, temperature=temperature)
-            count(len(images[part]))
+        for part, y in zip(images.split(SLICE), labels.split(SLICE)):
+            part.copy_(gen.draw(y, generator, temperature))
+            count(len(y))
     return images
 
 @app.command()
@@ -228,21 +223,20 @@ def write(
     if was_new: _remark(f'--seed {seed} writes it again', quiet)
 
 # %% ../nbs/25_cli.ipynb #pictures
-_MAX_PICTURE = 2**26    # bytes of a picture file; one's own computer has more room than a server
-
 def _bytes_of(name: str) -> bytes:
     "The content of a file, or of standard input for `-`; OSError, ValueError."
-    if name == '-': data = sys.stdin.buffer.read(_MAX_PICTURE + 1)
+    from mnist_vae.picture import MAX_OWN_BYTES
+    if name == '-': data = sys.stdin.buffer.read(MAX_OWN_BYTES + 1)
     else:
-        with open(name, 'rb') as file: data = file.read(_MAX_PICTURE + 1)
+        with open(name, 'rb') as file: data = file.read(MAX_OWN_BYTES + 1)
     if not data: raise ValueError(f"{'standard input' if name == '-' else name} is empty: there is no picture in it")
     return data
 
 def _picture(name: str):
     "A picture of a digit, float (28, 28); PictureError names the file."
-    from mnist_vae.picture import PictureError, read_picture
+    from mnist_vae.picture import MAX_OWN_BYTES, PictureError, read_picture
     data = _bytes_of(name)
-    try: return read_picture(data, max_bytes=_MAX_PICTURE)
+    try: return read_picture(data, max_bytes=MAX_OWN_BYTES)
     except PictureError as e: raise PictureError(f"{'standard input' if name == '-' else name}: {e}") from None
 
 @app.command()

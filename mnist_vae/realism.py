@@ -10,15 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .classifier import _check_pictures, as_float
 from .data import MAX_SEED, check_labels, whole_number
 from .model import N_CLASSES, neutral
 
 # %% ../nbs/16_realism.ipynb #bytes
 def as_bytes(images: Tensor) -> Tensor:
     "Images (N, 28, 28) as files hold them, uint8: bytes as they are, floats in [0, 1] rounded. ValueError for others."
-    if images.shape[1:] != (28, 28) or not (images.dtype == torch.uint8 or images.is_floating_point()):
-        kind = f'{images.dtype} of shape {tuple(images.shape)}'
-        raise ValueError(f'images must be (N, 28, 28), bytes or floats in [0, 1], got {kind}')
+    _check_pictures(images)
     return images if images.dtype == torch.uint8 else (255 * images).round().to(torch.uint8)
 
 # %% ../nbs/16_realism.ipynb #specks
@@ -69,7 +68,7 @@ def _residual_detector(c: int = 16) -> nn.Sequential:
 DETECTORS = dict(plain=_plain_detector, residual=_residual_detector)
 
 # %% ../nbs/16_realism.ipynb #detector
-def _pixels(images: Tensor) -> Tensor: return as_bytes(images)[:, None].float() / 255          # (N, 1, 28, 28)
+def _pixels(images: Tensor) -> Tensor: return as_float(as_bytes(images))[:, None]          # (N, 1, 28, 28)
 
 @neutral()
 def train_detector(real: Tensor, generated: Tensor, kind: str = 'plain', epochs: int = 3, seed: int = 0,

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .checkpoint import provenance
-from .classifier import JUDGE, Classifier, read
+from .classifier import JUDGE, Classifier, judge_of, judge_weights, read
 from .data import _find, check_labels, data_root, plain, read_safely, save_atomically
 from .export import IDX_NAMES
 from .generator import default_weights
@@ -35,17 +35,10 @@ class Ruler:
     real: dict[str, dict[str, float]]   # of so many real training images of each digit, by column of the card
     provenance: dict
 
-def _rounded(judge: Classifier) -> Classifier:
-    "The judge with weights as half precision keeps them."
-    kept = {name: t.half().to(t.dtype) if t.is_floating_point() else t for name, t in judge.state_dict().items()}
-    made = Classifier(JUDGE['width'])
-    made.load_state_dict(kept)
-    return made.eval()
-
 @neutral()
 def make_ruler(judge: Classifier, data: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor]) -> Ruler:
     "The ruler of a judge that was trained on `data`; both are what `load_mnist` returns."
-    judge = _rounded(judge)
+    judge = judge_of(judge_weights(judge))                           # as the file will keep it
     features, digits = read(judge, test[0])
     accuracy, real = dict(cas=(digits == test[1]).float().mean().item()), {}
     for n in _SIZES:
@@ -56,10 +49,10 @@ def make_ruler(judge: Classifier, data: tuple[Tensor, Tensor], test: tuple[Tenso
 
 def save_ruler(ruler: Ruler, path: str | os.PathLike) -> None:
     "Write a ruler to a file, whole or not at all."
-    weights = {name: t.half() if t.is_floating_point() else t for name, t in ruler.judge.state_dict().items()}
     mean, covariance = (t.float() for t in ruler.moments)
-    save_atomically(dict(judge_version=_VERSION, state_dict=weights, mean=mean, covariance=covariance,
-                         real=ruler.real, provenance=plain(ruler.provenance, 'provenance')), path)
+    content = dict(judge_version=_VERSION, state_dict=judge_weights(ruler.judge), mean=mean, covariance=covariance,
+                   real=ruler.real, provenance=plain(ruler.provenance, 'provenance'))
+    save_atomically(content, path)
 
 def default_ruler() -> Path:
     "The file of the judge that ships: beside the weights."
@@ -89,11 +82,8 @@ def load_ruler(path: str | os.PathLike | None = None) -> Ruler:
     except FileNotFoundError as e: raise FileNotFoundError(f'there is no judge at {path}') from e
     try: _check(content)
     except (ValueError, KeyError, AttributeError) as e: raise ValueError(f'{path} cannot be used: {e}') from e
-    judge = Classifier(JUDGE['width'])
-    weights = content['state_dict'].items()
-    judge.load_state_dict({name: t.float() if t.is_floating_point() else t for name, t in weights})
-    return Ruler(judge.eval(), (content['mean'].double(), content['covariance'].double()), content['real'],
-                 content['provenance'])
+    moments_of_test = content['mean'].double(), content['covariance'].double()
+    return Ruler(judge_of(content['state_dict']), moments_of_test, content['real'], content['provenance'])
 
 # %% ../nbs/20_score.ipynb #reference
 def local_mnist(split: str, root: str | os.PathLike | None = None) -> tuple[Tensor, Tensor] | None:

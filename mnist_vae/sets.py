@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from .data import read_idx
-from .picture import FORMATS, PictureError, centre, decode, find_ink
+from .picture import FORMATS, MAX_OWN_BYTES, PictureError, centre, decode, find_ink
 
 # %% ../nbs/19_sets.ipynb #set
 class NoSuchSplit(ValueError): "There are no test images, or no training images."
@@ -81,10 +81,11 @@ def _labels_beside(path: Path) -> Path:
 
 def _read_idx_pair(path: Path) -> LabelledSet:
     "The images of an IDX file, with the labels beside it."
-    images, labels = read_idx(path).numpy(), read_idx(_labels_beside(path)).numpy()
+    images, labels_path = read_idx(path).numpy(), _labels_beside(path)
+    labels = read_idx(labels_path).numpy()
     images = _as_images(images, str(path))
     if path.name.lower().startswith('emnist'): images = images.transpose(1, 2).contiguous()
-    return _paired(images, _as_labels(labels, str(_labels_beside(path))), str(path))
+    return _paired(images, _as_labels(labels, str(labels_path)), str(path))
 
 def _of_split(files: list[Path], split: str | None, root: Path) -> list[Path]:
     "Those of a split, by name; without one, of 'train', or all where no name says which."
@@ -134,7 +135,6 @@ def _read_npz(path: Path, split: str | None) -> LabelledSet:
                    str(path))
 
 # %% ../nbs/19_sets.ipynb #pictures
-_MAX_PICTURE = 2**26    # bytes of a file
 _SYSTEM = {'.ds_store', 'thumbs.db', 'ehthumbs.db', 'desktop.ini', '__macosx', 'icon\r'}
 
 @dataclass
@@ -146,7 +146,7 @@ class _Picture:
 
     def data(self) -> bytes:
         if isinstance(self.source, bytes): return self.source
-        if self.source.stat().st_size > _MAX_PICTURE: raise PictureError('more than 64 MB')
+        if self.source.stat().st_size > MAX_OWN_BYTES: raise PictureError(f'more than {MAX_OWN_BYTES >> 20} MB')
         return self.source.read_bytes()
 
     def size(self) -> tuple[int, int] | None:
@@ -236,7 +236,8 @@ def _read_tars(files: list[Path], count: Callable) -> LabelledSet:
     for path in files:
         try:
             with tarfile.open(path) as archive:
-                parts = {m.name: archive.extractfile(m).read() for m in archive if m.isfile() and m.size < _MAX_PICTURE}
+                members = (m for m in archive if m.isfile() and m.size < MAX_OWN_BYTES)
+                parts = {m.name: archive.extractfile(m).read() for m in members}
         except (tarfile.TarError, EOFError, OSError) as e:
             raise ValueError(f'{path} is not a tar file, or damaged: {e}') from e
         for name, data in parts.items():

@@ -251,7 +251,7 @@ def test_a_reader_that_leaves_is_no_error(tmp_path):
 
 
 def test_ctrl_c_is_one_line(run):
-    with patch('mnist_vae.generator.DigitGenerator.sample', side_effect=KeyboardInterrupt):
+    with patch('mnist_vae.generator.DigitGenerator.draw', side_effect=KeyboardInterrupt):
         assert run('generate', 7, status=130).err == 'mnist-vae: stopped\n'
 
 
