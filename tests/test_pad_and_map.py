@@ -329,6 +329,9 @@ def test_pictures_sent(tab, tmp_path):
 def test_the_pad_comes_first(tab, width, height):
     page = tab('Handwriting', viewport={'width': width, 'height': height})
     pad(page).wait_for()
+    # Until the page's font has arrived, the heading is in a larger one, and takes more lines.
+    page.evaluate('document.fonts.ready.then(() => new Promise(requestAnimationFrame))')
+    page.evaluate('new Promise(requestAnimationFrame)')
     box = pad(page).bounding_box()
     assert box['y'] > 0 and box['y'] + box['height'] <= height, 'all of it is in view'
     draw(page, SEVEN)
