@@ -21,12 +21,13 @@ import torch
 from torch import nn
 
 from conftest import ROOT
-from mnist_vae import data
+from mnist_vae import files
 from mnist_vae.checkpoint import CheckpointError, load_checkpoint, save_checkpoint, upgrade_checkpoint
-from mnist_vae.data import content_hash, read_safely, save_atomically
+from mnist_vae.files import content_hash
 from mnist_vae.generator import default_weights
 from mnist_vae.model import VAE
 from mnist_vae.prior import ClassPrior
+from test_files import same
 
 pytestmark = pytest.mark.filterwarnings('ignore:Sparse CSR tensor support')
 N_DAMAGED = int(os.environ.get('MNIST_VAE_DAMAGED_FILES', 200))  # of each format
@@ -55,17 +56,6 @@ def good(tmp_path_factory):
         reader=dict(w=torch.ones(2, 2), n=torch.tensor(3)),
     )
     return path
-
-
-def same(a, b):
-    "Whether two dictionaries of tensors and values are the same, bit for bit; the hash is no part of it."
-    if isinstance(a, torch.Tensor):
-        return isinstance(b, torch.Tensor) and a.dtype == b.dtype and torch.equal(a, b)
-    if isinstance(a, dict):
-        return a.keys() - {'sha256'} == b.keys() - {'sha256'} and all(same(a[k], b[k]) for k in a.keys() - {'sha256'})
-    if isinstance(a, list):
-        return len(a) == len(b) and all(map(same, a, b))
-    return type(a) is type(b) and a == b
 
 
 def refusal(path):
@@ -168,17 +158,6 @@ def variations(value):
         yield [value]
 
 
-def test_hash_of_a_known_content():
-    "So that another version, or another language, can be held against it."
-    text = b'{"a": {"dtype": "torch.float32", "shape": [2]}, "b": "x"}'
-    numbers = struct.pack('<2f', 1, 2)
-    import hashlib
-
-    assert (
-        content_hash(dict(b='x', a=torch.tensor([1.0, 2.0]), sha256='-')) == hashlib.sha256(text + numbers).hexdigest()
-    )
-
-
 def test_format_1_is_read_and_upgraded(good, tmp_path):
     old = tmp_path / 'old.pth'
     rewrite(
@@ -215,7 +194,7 @@ def test_importing_the_reader_is_light():
     ).stdout.split()
     assert {name for name in loaded if name.startswith('mnist_vae')} == {
         'mnist_vae',
-        *(f'mnist_vae.{m}' for m in ('checkpoint', 'data', 'model', 'prior')),
+        *(f'mnist_vae.{m}' for m in ('checkpoint', 'data', 'files', 'model', 'prior')),
     }
     assert len(loaded) < 40
 
@@ -421,14 +400,6 @@ def test_harmless_variants_are_read(good, tmp_path, change):
     assert same(
         load_checkpoint(good)[1] | dict(reader=None), load_checkpoint(tmp_path / 'variant.pth')[1] | dict(reader=None)
     )
-
-
-def test_shared_memory_is_no_bomb(tmp_path):
-    "A thousand tensors in the memory of one would be a thousand times the file."
-    t = torch.ones(10_000)
-    torch.save({str(i): t[:] for i in range(1000)}, tmp_path / 'shared.pth')
-    with pytest.raises(ValueError, match='overlap'):
-        read_safely(tmp_path / 'shared.pth')
 
 
 # --- files that are something else, and files that are bombs ---
@@ -707,7 +678,7 @@ def test_unreadable_file(good, monkeypatch, tmp_path):
         raise PermissionError(13, 'Permission denied')
 
     with monkeypatch.context() as m:  # a superuser may read everything
-        m.setattr(data, 'open', refuse, raising=False)
+        m.setattr(files, 'open', refuse, raising=False)
         assert 'cannot be read: Permission denied' in refusal(path)
     if os.geteuid():
         path.chmod(0)
@@ -1039,86 +1010,3 @@ def test_new_file_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(OSError, match='No space left'):
         save(tmp_path / 'new.pth')
     assert list(tmp_path.iterdir()) == []
-
-
-KILLED = '''import os, sys
-from mnist_vae import data
-replace = os.replace
-def wait(*_):
-    print('ready', flush=True)
-    sys.stdin.read()
-os.replace = wait
-data.save_atomically(dict(a=1), sys.argv[1])'''
-
-
-def test_what_a_killed_writer_leaves_goes_with_the_next(tmp_path):
-    "And a writer that is still at work keeps its temporary file."
-    path = tmp_path / 'a.pth'
-    writers = [
-        subprocess.Popen(
-            [sys.executable, '-c', KILLED, path], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        for _ in range(2)
-    ]
-    try:
-        for writer in writers:
-            assert writer.stdout.readline() == 'ready\n'
-        (tmp_path / '.b.pth.0.part').touch()  # of another file
-        assert len(list(tmp_path.iterdir())) == 3
-        writers[0].kill()
-        writers[0].wait()
-        save_atomically(dict(a=2), path)
-        assert len(list(tmp_path.iterdir())) == 3 and read_safely(path)['a'] == 2
-    finally:
-        for writer in writers:
-            writer.kill()
-            writer.communicate()
-    save_atomically(dict(a=3), path)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ['.b.pth.0.part', 'a.pth']
-
-
-def test_small_writes_reach_the_disk_in_order(tmp_path, monkeypatch):
-    "Flushed before it is moved, and the folder after: a power cut leaves the old file or the new one."
-    calls = []
-
-    def noted(name, function):
-        return lambda *args: (calls.append(name), function(*args))
-
-    for name in ('fsync', 'replace'):
-        monkeypatch.setattr(os, name, noted(name, getattr(os, name)))
-    save_atomically(dict(a=1), tmp_path / 'a.pth')
-    assert calls == ['fsync', 'replace', 'fsync']
-
-
-def test_state_of_training_is_kept_by_the_same_two(tmp_path):
-    "Tensors on their own, in lists, without dimensions, without numbers; integers and generators' states."
-    state = dict(
-        t=torch.tensor(3.0),
-        empty=torch.empty(0, 3),
-        rows=[torch.arange(3), dict(x=torch.ones(2, 2).T)],
-        flags=torch.tensor([True, False]),
-        n=3,
-        rng=torch.Generator().get_state(),
-        half=torch.ones(2).half(),
-        bytes=torch.arange(5, dtype=torch.uint8),
-        none=None,
-        scalar=torch.tensor(2),
-    )
-    save_atomically(state, tmp_path / 'state.pt')
-    found = read_safely(tmp_path / 'state.pt')
-    assert same(found, state) and found.keys() == state.keys() | {'sha256'}
-    found['t'] += 1  # its own memory, which may be written to
-    found['rows'][0][0] = 9
-    with pytest.raises(ValueError, match='has 1,[0-9]{3} bytes|has .* bytes, more than 100'):
-        read_safely(tmp_path / 'state.pt', max_bytes=100)
-    with pytest.raises(ValueError, match='more than 100'):
-        save_atomically(state, tmp_path / 'state.pt', max_bytes=100)
-    for wrong in (
-        dict(x=torch.ones(2).bfloat16()),
-        dict(x=torch.ones(2).to_sparse()),
-        dict(x=torch.ones(2, device='meta')),
-        dict(x=[nested_tensor]),
-    ):
-        with pytest.raises(ValueError, match=r"content\['x'\]"):
-            save_atomically(wrong, tmp_path / 'state.pt')
-    assert same(read_safely(tmp_path / 'state.pt'), state)

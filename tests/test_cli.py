@@ -59,7 +59,7 @@ from mnist_vae.cli import app, main
 for each in app.registered_commands:
     assert main([each.name or each.callback.__name__, '--help']) == 0
     print('=' * 9)
-print(sorted({'torch', 'numpy', 'PIL', 'streamlit', 'mnist_vae.data'} & sys.modules.keys()))'''
+print(sorted({'torch', 'numpy', 'PIL', 'streamlit', 'mnist_vae.data', 'mnist_vae.files'} & sys.modules.keys()))'''
     run = subprocess.run([sys.executable, '-c', program], cwd=ROOT, capture_output=True, text=True, check=True)
     *helps, loaded = run.stdout.split('=' * 9)
     assert loaded.strip() == '[]'

@@ -19,8 +19,8 @@ def code(path):
 
 
 # These train networks, fit priors or serve pages. The longest come first, as they are run in this order.
-SLOW = ['15_metrics', '16_realism', '08_refine', '07_prior', '12_explore', '25_cli', '20_score', '05_training',
-        '06_classifier', '10_recipe', '04_step', '01_data', '23_dashboard', '22_server']
+SLOW = ['16_metrics', '17_realism', '09_refine', '08_prior', '13_explore', '26_cli', '21_score', '06_training',
+        '07_classifier', '11_recipe', '05_step', '01_data', '24_dashboard', '23_server']
 START_HERE = ROOT / 'nbs/00_start_here.ipynb'       # test_colab.py runs it, with small hyperparameters
 
 

@@ -171,7 +171,7 @@ def test_a_full_disk_is_told_in_one_line_and_the_last_state_stays(command, tmp_p
     with stop_at('networks, epoch 1 of 2', KeyboardInterrupt): command()
     before, limits = state.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
     capsys.readouterr()
-    with patch('mnist_vae.data.check_room'):                         # there was room when it began
+    with patch('mnist_vae.files.check_room'):                         # there was room when it began
         try:
             resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) - 1000, limits[1]))
             assert command() == 1

@@ -72,7 +72,7 @@ def extra_notebook():
             ),
             code("'```'", shows(text_markdown='and *this* too')),
             v4.new_markdown_cell(
-                '## Links\n\n[up](01_data.ipynb), [to a section](03_loss.ipynb#The-KL-term), [start](index.ipynb), '
+                '## Links\n\n[up](01_data.ipynb), [to a section](04_loss.ipynb#The-KL-term), [start](index.ipynb), '
                 '[the app](../app.py), [here](#Links).'
             ),
         ]
@@ -196,7 +196,7 @@ def test_chapter_shows_outputs_that_were_kept_and_hides_what_is_hidden(site):
         assert hidden not in page.text
     raw = (site / f'chapters/{EXTRA}/index.html').read_text()
     assert 'alert(1)' not in raw and 'alt="A dot"' in raw
-    assert {'../01_data/', '../03_loss/#the-kl-term', '../../', '#links', 'https://example.org/here'} <= set(page.links)
+    assert {'../01_data/', '../04_loss/#the-kl-term', '../../', '#links', 'https://example.org/here'} <= set(page.links)
     assert any(link.endswith('/blob/main/app.py') for link in page.links)
 
 
@@ -377,7 +377,7 @@ def test_pages_fit_can_be_read_and_ask_nobody(browser, address, scheme, width):
     page.on('pageerror', lambda error: problems.append(str(error)))
     page.on('request', lambda request: request.url.startswith((address, 'data:')) or problems.append(request.url))
     for path in (
-        '', 'chapters/03_loss/', f'chapters/{EXTRA}/', 'reference/generator/', 'reference/mnist-vae/',
+        '', 'chapters/04_loss/', f'chapters/{EXTRA}/', 'reference/generator/', 'reference/mnist-vae/',
         'how-to/train-on-your-own-digits/',
     ):
         page.goto(address + path)
@@ -407,7 +407,7 @@ def test_every_page_fits_a_phone(browser, address, site):
 
 def test_formulas_are_drawn(browser, address):
     page = browser.new_page()
-    page.goto(address + 'chapters/03_loss/')
+    page.goto(address + 'chapters/04_loss/')
     page.evaluate('document.fonts.ready')
     assert page.evaluate("document.fonts.check('16px \"STIX Two Math subset\"')")
     formulas = page.locator('main math')
@@ -423,7 +423,7 @@ def test_formulas_are_drawn(browser, address):
 
 def test_search_theme_and_menu_by_keyboard(browser, address):
     page = browser.new_page(viewport=dict(width=375, height=812), color_scheme='light')
-    page.goto(address + 'chapters/03_loss/')
+    page.goto(address + 'chapters/04_loss/')
     page.keyboard.press('Tab')
     assert page.evaluate('document.activeElement.className') == 'skip'
     page.keyboard.press('Enter')
@@ -455,5 +455,5 @@ def test_search_theme_and_menu_by_keyboard(browser, address):
     page.keyboard.type('restyle')
     page.locator('#mkdocs-search-results a[href*=generator]').first.wait_for()
     page.keyboard.press('Enter')
-    page.wait_for_url(lambda url: '03_loss' not in url)
+    page.wait_for_url(lambda url: '04_loss' not in url)
     page.close()

@@ -6,7 +6,8 @@ import torch
 
 from conftest import ROOT
 from mnist_vae.checkpoint import FORMAT_VERSION, load_checkpoint, provenance
-from mnist_vae.data import content_hash, load_mnist
+from mnist_vae.data import load_mnist
+from mnist_vae.files import content_hash
 from mnist_vae.generator import default_weights
 from mnist_vae.metrics import COLUMNS
 from mnist_vae.recipe import RECIPES
