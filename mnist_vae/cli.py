@@ -339,7 +339,7 @@ def _is_mnist(folder: str) -> bool:
     from mnist_vae.export import IDX_NAMES
     from mnist_vae.sets import holds_idx
     wrong = 0
-    for name in IDX_NAMES['train']:
+    for name in reversed(IDX_NAMES['train']):       # labels first: they are short, and the images need no second reading
         try:
             if _find(data_root(folder), name) is not None: return True
         except RuntimeError: wrong += 1
@@ -464,12 +464,25 @@ def _of_recipe(kind: type, help: str, *names: str):
                           help=f'{help} (default: that of the recipe)')
     return Annotated[kind | None, option]
 
+_Pictures = Annotated[Path | None, typer.Option(metavar='DIR', help='Folder of ten class folders with pictures, to train '
+                                                'on instead.')]
+_Restart = Annotated[bool, _flag('--restart', help='Begin anew, even if there is the state of a run that was stopped.')]
+
+def _check_training(args: SimpleNamespace, state_path: Path) -> None:
+    "What is wrong with the options, or with the files to write, is said before the long work."
+    from mnist_vae.data import MAX_SEED
+    if args.data and args.pictures: raise Misuse('--data, --pictures: name one of them')
+    room = _recipe(args).room()
+    _whole(args.seed, '--seed', 0, MAX_SEED)
+    _check_device(args.device)
+    if _is_first():
+        for path in args.out, state_path: _check_room('--out', path, room)
+
 @app.command()
 def train(
     out: Annotated[Path, typer.Option(metavar='FILE', help='File to write.')] = Path('mnist_vae.pth'),
     data: _Data = None,
-    pictures: Annotated[Path | None, typer.Option(metavar='DIR', help='Folder of ten class folders with pictures, to '
-                                                  'train on instead.')] = None,
+    pictures: _Pictures = None,
     recipe: Annotated[Literal['plain', 'sharp'], typer.Option(help='Hyperparameters of every stage.')] = 'sharp',
     epochs: _of_recipe(int, 'Passes over the training images.', '--epochs') = None,
     n_components: _of_recipe(int, 'Gaussians per digit in the class priors.', '--components') = None,
@@ -477,8 +490,7 @@ def train(
     leave_out: _of_recipe(float, 'Share of the prior, the least dense, not to sample from.', '--leave-out') = None,
     refine_epochs: _of_recipe(int, 'Passes of refinement of the decoder.', '--refine-epochs') = None,
     refine_leave_out: _of_recipe(float, 'As --leave-out, while the decoder is refined.', '--refine-leave-out') = None,
-    restart: Annotated[bool, _flag('--restart', help='Begin anew, even if there is the state of a run that was '
-                                          'stopped.')] = False,
+    restart: _Restart = False,
     seed: Annotated[int, typer.Option(metavar='N', help='Of weights, order and noise.')] = 0,
     device: _Device = None,
     quiet: _Quiet = False,
@@ -496,14 +508,8 @@ def train(
       mnist-vae train --data FashionMNIST/raw --out fashion.pth
       torchrun --nproc-per-node 2 -m mnist_vae train
     """
-    from mnist_vae.data import MAX_SEED
-    args = SimpleNamespace(**locals())
-    if data and pictures: raise Misuse('--data, --pictures: name one of them')
-    wanted, state_path = _recipe(args), _state_path(out)
-    _whole(seed, '--seed', 0, MAX_SEED)
-    _check_device(device)
-    if _is_first():
-        for path in out, state_path: _check_room('--out', path, wanted.room())
+    args, state_path = SimpleNamespace(**locals()), _state_path(out)
+    _check_training(args, state_path)
     try:
         with _processes(args): _train(args, state_path)
     except KeyboardInterrupt:

@@ -1,4 +1,6 @@
 """The command, as people and programs use it: what it prints where, what it writes, how it fails."""
+import gzip
+import hashlib
 import io
 import json
 import os
@@ -346,6 +348,20 @@ def test_a_damaged_mnist_is_not_taken_for_another_set(run, small, tmp_path):
         raise RuntimeError('its SHA-256 is wrong')
     with patch.object(data, '_find', found):
         assert 'SHA-256' in run('train', '--data', tmp_path, '--out', tmp_path / 'x.pth', *TINY, status=1).err
+
+
+def test_the_images_of_mnist_are_read_once(run, small, tmp_path):
+    from mnist_vae import data
+    images, labels = small
+    files = [*write_idx(tmp_path, images, labels), *write_idx(tmp_path, images[:50], labels[:50], 'test')]
+    official = {path.stem: (data.read_idx(path).shape, hashlib.sha256(gzip.decompress(path.read_bytes())).hexdigest())
+                for path in files}
+    with patch.object(data, '_OFFICIAL', official), patch.object(data, '_read_official',
+                                                                 wraps=data._read_official) as read:
+        told = run('train', '--data', tmp_path, '--out', tmp_path / 'x.pth', *TINY).out
+    assert 'training images' not in told, 'only of another set is it said what it is'
+    names = [call.args[0] for call in read.call_args_list]
+    assert sorted(name for name in names if 'images' in name) == ['t10k-images-idx3-ubyte', 'train-images-idx3-ubyte']
 
 
 def test_train_takes_pictures_as_computers_leave_them(run, tmp_path):
