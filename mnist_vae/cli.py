@@ -464,8 +464,8 @@ def _of_recipe(kind: type, help: str, *names: str):
                           help=f'{help} (default: that of the recipe)')
     return Annotated[kind | None, option]
 
-_Pictures = Annotated[Path | None, typer.Option(metavar='DIR', help='Folder of ten class folders with pictures, to train '
-                                                'on instead.')]
+_Pictures = Annotated[Path | None, typer.Option(metavar='DIR', help='Folder of ten class folders with pictures, to '
+                                                'train on instead.')]
 _Restart = Annotated[bool, _flag('--restart', help='Begin anew, even if there is the state of a run that was stopped.')]
 
 def _check_training(args: SimpleNamespace, state_path: Path) -> None:
