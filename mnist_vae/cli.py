@@ -339,7 +339,7 @@ def _is_mnist(folder: str) -> bool:
     from mnist_vae.export import IDX_NAMES
     from mnist_vae.sets import holds_idx
     wrong = 0
-    for name in reversed(IDX_NAMES['train']):       # labels first: they are short, and the images need no second reading
+    for name in reversed(IDX_NAMES['train']):    # labels first: they are short, and images need no second reading
         try:
             if _find(data_root(folder), name) is not None: return True
         except RuntimeError: wrong += 1
