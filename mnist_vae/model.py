@@ -121,6 +121,7 @@ class VAE(nn.Module):
         super().__init__()
         self.latent_dim = latent_dim
         self.encoder, self.decoder = Encoder(latent_dim), Decoder(latent_dim)
+        self.tone = None    # a curve from the sigmoid to grey levels: the chapter on tone fits it
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         "The posterior q(z|x): its mean mu and log-variance logvar, each (N, latent_dim)."
@@ -134,6 +135,11 @@ class VAE(nn.Module):
     def decode(self, z: Tensor, y: Tensor) -> Tensor:
         "The probability of ink at each pixel, (N, 784) in (0, 1), for latents (N, latent_dim) and labels `y`."
         return torch.sigmoid(self.decoder(z, one_hot(y, z.dtype)))
+
+    def draw(self, z: Tensor, y: Tensor) -> Tensor:
+        "The grey levels of images, (N, 784) in [0, 1]: `decode`, then the curve `tone`, if there is one."
+        x = self.decode(z, y)
+        return x if self.tone is None else self.tone(x)
 
     def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         "recon_x (N, 784), mu and logvar (N, latent_dim) of images `x` with labels `y`."

@@ -25,7 +25,7 @@ def sample_standard_normal(model: VAE, labels: Tensor, seed: int = 0) -> Tensor:
     generator, device, images = torch.Generator().manual_seed(seed), next(model.parameters()).device, []
     for y in labels.split(10_000):
         z = torch.randn(len(y), model.latent_dim, generator=generator, device='cpu')
-        images.append(model.decode(z.to(device), y.to(device)).cpu())
+        images.append(model.draw(z.to(device), y.to(device)).cpu())
     return torch.cat(images).view(-1, 28, 28)
 
 # %% ../nbs/08_prior.ipynb #check-prior

@@ -194,7 +194,7 @@ def test_importing_the_reader_is_light():
     ).stdout.split()
     assert {name for name in loaded if name.startswith('mnist_vae')} == {
         'mnist_vae',
-        *(f'mnist_vae.{m}' for m in ('checkpoint', 'data', 'files', 'model', 'prior')),
+        *(f'mnist_vae.{m}' for m in ('checkpoint', 'data', 'files', 'model', 'prior', 'tone')),
     }
     assert len(loaded) < 40
 

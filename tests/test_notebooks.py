@@ -19,8 +19,8 @@ def code(path):
 
 
 # These train networks, fit priors or serve pages. The longest come first, as they are run in this order.
-SLOW = ['16_metrics', '17_realism', '09_refine', '08_prior', '13_explore', '26_cli', '21_score', '06_training',
-        '07_classifier', '11_recipe', '05_step', '01_data', '24_dashboard', '23_server']
+SLOW = ['17_metrics', '18_realism', '10_refine', '08_prior', '14_explore', '27_cli', '22_score', '06_training',
+        '07_classifier', '12_recipe', '05_step', '01_data', '25_dashboard', '24_server']
 START_HERE = ROOT / 'nbs/00_start_here.ipynb'       # test_colab.py runs it, with small hyperparameters
 
 
