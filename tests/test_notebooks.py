@@ -19,8 +19,8 @@ def code(path):
 
 
 # These train networks, fit priors or serve pages. The longest come first, as they are run in this order.
-SLOW = ['17_metrics', '18_realism', '10_refine', '08_prior', '14_explore', '27_cli', '22_score', '06_training',
-        '07_classifier', '12_recipe', '05_step', '01_data', '25_dashboard', '24_server']
+SLOW = ['17_metrics', '18_realism', '10_refine', '08_prior', '14_explore', '28_cli', '22_score', '06_training',
+        '07_classifier', '12_recipe', '05_step', '01_data', '26_dashboard', '24_server']
 START_HERE = ROOT / 'nbs/00_start_here.ipynb'       # test_colab.py runs it, with small hyperparameters
 
 
@@ -36,6 +36,7 @@ def to_run():
 def test_notebook_runs(path, monkeypatch):
     monkeypatch.setenv('IN_TEST', '1')      # nbdev sets it for good, and a later nbdev_export would then do nothing
     if 'load_mnist(' in code(path) and not CI and (reason := why_no_mnist()): pytest.skip(reason)
+    if "['node'" in code(path) and not CI and not shutil.which('node'): pytest.skip('node is not on the PATH')
     passed, _ = run_notebook(path)
     assert passed, f'{path.name} failed: the traceback is in the captured stderr'
 
