@@ -8,6 +8,7 @@ __all__ = ['JUDGE', 'Classifier', 'as_float', 'optimizer_state', 'load_optimizer
 
 # %% ../nbs/07_classifier.ipynb #imports
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -67,7 +68,8 @@ def load_optimizer_state(opt: torch.optim.Optimizer, state: dict) -> None:
 
 class _ClassifierRun:
     "The training of a `Classifier`. Its random numbers are PyTorch's global ones, because dropout takes no others."
-    def __init__(self, images: Tensor, labels: Tensor, epochs: int, width: int, device: torch.device):
+    def __init__(self, images: Tensor, labels: Tensor, epochs: int, width: int, device: torch.device, vary: Callable):
+        self.vary = vary
         self.images, self.labels, self.n_epochs, self.device = images.to(device), labels.to(device), 0, device
         self.net = Classifier(width).to(device, memory_format=torch.channels_last)
         self.opt = torch.optim.Adam(self.net.parameters(), fused=device.type in ('cpu', 'cuda'))
@@ -77,7 +79,7 @@ class _ClassifierRun:
     def epoch(self, bar) -> None:
         for i in torch.randperm(len(self.images)).to(self.device).split(128):
             if len(i) == 1: continue                                 # batch normalisation needs at least two images
-            loss = F.cross_entropy(self.net(_shifted(as_float(self.images[i]))), self.labels[i])
+            loss = F.cross_entropy(self.net(self.vary(as_float(self.images[i]))), self.labels[i])
             self.opt.zero_grad()
             loss.backward()
             self.opt.step()
@@ -106,28 +108,30 @@ def _check_pictures(images: Tensor) -> None:
 
 @neutral()
 def train_classifier(images: Tensor, labels: Tensor, epochs: int = 12, seed: int = 0, width: int = 24, device=None,
-                     progress: bool = True, resume=None) -> Classifier:
+                     progress: bool = True, resume=None, vary: Callable = _shifted,
+                     stage: str = 'reader') -> Classifier:
     """A trained `Classifier(width)`, in eval mode.
 
-    `images` are (N, 28, 28), uint8 or float in [0, 1], and `labels` int64 (N,).
+    `images` are (N, 28, 28), uint8 or float in [0, 1], and `labels` int64 (N,), or float (N, 10) with the probability
+    of each digit. `vary` changes each batch, float (B, 28, 28), before the network sees it.
     It stays on `device`, by default the GPU if there is one. The same seed gives the same network on the same
     machine's CPU; the global random state is left as it was. `resume` is an open `StateFile`, which keeps the state
-    after each epoch. ValueError for other input.
+    after each epoch, as one of `stage`. ValueError for other input.
     """
     from tqdm.auto import tqdm
     _check_pictures(images)
-    check_labels(labels, len(images))
+    if not labels.is_floating_point(): check_labels(labels, len(images))
     epochs = whole_number(epochs, 'epochs', 1)
     device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        run = _ClassifierRun(images, labels, epochs, width, device)
-        if resume and (kept := resume.kept('reader')): run.load_state(kept)
+        run = _ClassifierRun(images, labels, epochs, width, device, vary)
+        if resume and (kept := resume.kept(stage)): run.load_state(kept)
         steps = math.ceil(len(images) / 128)
         with tqdm(total=epochs * steps, initial=run.n_epochs * steps, desc='classifier', disable=not progress) as bar:
             while run.n_epochs < epochs:
                 run.epoch(bar)
-                if resume: resume.keep('reader', run.state(), f'reader, epoch {run.n_epochs} of {epochs}')
+                if resume: resume.keep(stage, run.state(), f'{stage}, epoch {run.n_epochs} of {epochs}')
     return run.net.eval()
 
 @neutral()

@@ -20,14 +20,15 @@ from mnist_vae.recipe import Recipe, fit
 from mnist_vae.training import load_state, save_state
 
 RECIPE = Recipe(epochs=2, batch_size=100, kl_weight=.1, cosine=True, ema=.9, draws=2, n_components=2,
-                refine_epochs=2, refine_leave_out=.03, refine_ema=.9)
-STAGES = {'', 'networks', 'priors', 'reader', 'refinement'}         # '': before anything was kept
+                refine_epochs=2, refine_leave_out=.03, refine_ema=.9, reading_epochs=2, reading_drawn=2)
+STAGES = {'', 'networks', 'priors', 'reader', 'refinement', 'reading'}     # '': before anything was kept
 
 
 def result(made) -> dict:
     "All of a run that must not depend on its interruptions."
     history = [{name: value for name, value in row.items() if name != 'seconds'} for row in made.history]
-    return dict(model=made.model.state_dict(), prior=asdict(made.prior), history=history, refined=made.refine_history)
+    return dict(model=made.model.state_dict(), prior=asdict(made.prior), history=history, refined=made.refine_history,
+                reader=made.reader.state_dict())
 
 
 def child(folder: Path, out: Path, state: Path, pipe: int, dies_at: int | None) -> None:

@@ -23,6 +23,7 @@ from torch import nn
 from conftest import ROOT
 from mnist_vae import files
 from mnist_vae.checkpoint import CheckpointError, load_checkpoint, save_checkpoint, upgrade_checkpoint
+from mnist_vae.classifier import Classifier
 from mnist_vae.files import content_hash
 from mnist_vae.generator import default_weights
 from mnist_vae.model import VAE
@@ -53,7 +54,7 @@ def good(tmp_path_factory):
         dict(recipe='plain', lr=1e-3),
         dict(history=[dict(epoch=1, loss=2.5)]),
         dict(seed=0),
-        reader=dict(w=torch.ones(2, 2), n=torch.tensor(3)),
+        reader=dict(Classifier(2).state_dict()),
     )
     return path
 
@@ -356,6 +357,7 @@ CONTENT = {  # name: a change of a good file's content, and what is said about i
     'reader of text': (lambda c: c | dict(reader=dict(w='?')), "reader['w']"),
     'reader as list': (lambda c: c | dict(reader=[1]), 'reader'),
     'NaN reader': (lambda c: c | dict(reader=dict(w=torch.tensor([0.0, torch.nan]))), "reader['w']"),
+    'reader of other layers': (lambda c: c | dict(reader=dict(w=torch.ones(2))), 'the reader has other layers'),
     'float64 reader': (lambda c: c | dict(reader=dict(w=torch.ones(2).double())), "reader['w']"),
     'other sizes': (with_config(hidden=[400, 200]), "config['hidden']"),
     'other pixels': (with_config(n_pixels=1024), "config['n_pixels']"),
@@ -908,7 +910,7 @@ def test_what_is_no_prior_is_refused(kept, prior):
 
 def test_more_than_can_be_read_is_not_written(kept):
     with pytest.raises(ValueError, match='more than 67,108,864'):
-        save(kept, reader=dict(w=torch.zeros(2**24)))
+        save(kept, reader=dict(Classifier(600).state_dict()))
     with pytest.raises(ValueError, match='more than 100,000 values'):
         save(kept, metrics=dict(a=[[0] * 60_000] * 2))
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from mnist_vae.checkpoint import load_checkpoint
+from mnist_vae.classifier import Classifier
 from mnist_vae.generator import default_weights
 from mnist_vae.model import VAE
 from mnist_vae.prior import ClassPrior
@@ -36,7 +37,10 @@ ODD = Recipe(
     perceptual_weight=1.1,
     bce_weight=1.2,
     refine_ema=0.13,
+    reading_epochs=14,
+    reading_drawn=15,
 )
+READER = Classifier(2).eval()
 LABELS = torch.arange(10).repeat(20)
 IMAGES = torch.arange(200, dtype=torch.uint8)[:, None, None].expand(200, 28, 28).clone()
 
@@ -105,7 +109,8 @@ def test_recipe_is_frozen_and_by_name():
 
 
 BOUNDS = dict(
-    epochs=(1, math.inf), batch_size=(1, math.inf), draws=(1, 100), n_components=(1, 1000), refine_epochs=(0, math.inf)
+    epochs=(1, math.inf), batch_size=(1, math.inf), draws=(1, 100), n_components=(1, 1000), refine_epochs=(0, math.inf),
+    reading_epochs=(0, math.inf), reading_drawn=(0, 100_000),
 )
 
 
@@ -151,6 +156,7 @@ def stand_ins(calls):
         train=note('train', (model, [dict(epoch=1, seconds=2.0), dict(epoch=2, seconds=3.0)])),
         fit_prior=note('fit_prior', prior),
         refine=note('refine', [dict(epoch=1)]),
+        train_reader=note('train_reader', READER),
     )
 
 
@@ -203,8 +209,24 @@ def test_each_stage_gets_its_own_values():
     assert made.history == [dict(epoch=1, seconds=2.0), dict(epoch=2, seconds=3.0)] and made.refine_history == [
         dict(epoch=1)
     ]
-    assert made.seconds == dict(networks=5.0, priors=0, refinement=0)
+    assert made.seconds == dict(networks=5.0, priors=0, refinement=0, reading=0)
+    assert calls['train_reader'].args == (IMAGES, LABELS) and made.reader is READER
+    assert calls['train_reader'].options == dict(
+        epochs=14, n_drawn=15, seed=9, device='cpu', progress=False, resume=resume
+    )
     assert made.provenance['seed'] == 9 and made.provenance['n_images'] == 200 and 'scikit_learn' in made.provenance
+
+
+def test_a_reader_is_kept_and_none_is_trained_without_epochs(tmp_path):
+    with stand_ins(calls := {}), patch.object(ClassPrior, 'truncated', lambda self, share, seed: self):
+        fit(IMAGES, LABELS, ODD, device='cpu', progress=False).save(tmp_path / 'made.pth')
+        kept = load_checkpoint(tmp_path / 'made.pth')[1]['reader']
+        assert kept.keys() == READER.state_dict().keys()
+        assert all(torch.equal(t, kept[name]) for name, t in READER.state_dict().items())
+        del calls['train_reader']
+        made = fit(IMAGES, LABELS, replace(ODD, reading_epochs=0), device='cpu', progress=False)
+    made.save(tmp_path / 'made.pth')
+    assert 'train_reader' not in calls and load_checkpoint(tmp_path / 'made.pth')[1]['reader'] is None
 
 
 def test_no_refinement_without_epochs(tmp_path):
@@ -300,10 +322,10 @@ def test_room_grows_with_the_priors(k):
 
 def test_seconds_of_all_stages_count():
     state = StateFile()
-    state.seconds = dict(networks=1.0, priors=3.0, reader=4.0, refinement=5.0)
+    state.seconds = dict(networks=1.0, priors=3.0, reader=4.0, refinement=5.0, reading=6.0)
     with stand_ins({}), patch.object(ClassPrior, 'truncated', lambda self, share, seed: self):
         made = fit(IMAGES, LABELS, ODD, device='cpu', resume=state, progress=False)
-    assert made.seconds == dict(networks=5.0, priors=3.0, refinement=9.0)
+    assert made.seconds == dict(networks=5.0, priors=3.0, refinement=9.0, reading=6.0)
 
 
 def test_defaults_are_what_ships():

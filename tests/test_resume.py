@@ -51,10 +51,10 @@ def test_killed_runs_end_in_the_same_bits(tmp_path, data):
     told = json.loads(program.stdout)
     print(told)
     stages = Counter(kill['place'].partition(',')[0] for kill in told['kills'])
-    assert len(told['kills']) >= 20 and stages.keys() == {'', 'networks', 'priors', 'reader', 'refinement'}
+    assert len(told['kills']) >= 20 and stages.keys() == {'', 'networks', 'priors', 'reader', 'refinement', 'reading'}
     assert any(kill['in_write'] for kill in told['kills'])
     assert all(kill['lost'] <= 0 for kill in told['kills']), 'what was kept is not lost'
-    assert len(told['places']) == 1 + 2 + 10 + 12 + 2, 'each epoch of each stage is kept'
+    assert len(told['places']) == 1 + 2 + 10 + 12 + 2 + 2, 'each epoch of each stage is kept'
     whole = torch.load(tmp_path / 'undisturbed.pt')
     for i in range(told['runs']): assert same(torch.load(tmp_path / f'killed{i}.pt'), whole)
     runs = ['undisturbed', *(f'killed{i}' for i in range(told['runs']))]
