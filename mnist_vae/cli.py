@@ -527,6 +527,8 @@ def _print_card(card: dict) -> None:
         if 'cas_se' in row: print(f"CAS, {name}: {row['cas']:.2%} ± {row['cas_se']:.2%}")
     elbo = card['elbo']['loss']
     print(f"the judge reads {card['judge']:.2%} of the real test images; −ELBO {elbo:.1f} nats per image")
+    for name, row in card.get('reading', {}).items():            # older cards have none
+        print('{} read right: {consistency:.2%}, worst digit {worst_digit:.2%}'.format(name, **row))
     for name, (nats, error) in card['nll'].items():
         print(f'−log p(x|y), {name}: {nats:.1f} ± {error:.1f} nats per image')
 

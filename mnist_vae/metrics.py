@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['COLUMNS', 'consistency', 'moments', 'frechet_of_moments', 'frechet_distance', 'prdc', 'cas', 'importance_nll',
-           'quality', 'print_card', 'balanced', 'measure', 'plot_card']
+           'other_digits', 'reading', 'quality', 'print_card', 'balanced', 'measure', 'plot_card']
 
 # %% ../nbs/18_metrics.ipynb #imports
 import math
@@ -20,7 +20,9 @@ from .classifier import JUDGE, Classifier, as_float, read, train_judge, train_ju
 from .data import check_images, check_labels, whole_number
 from .generator import DigitGenerator
 from .model import N_CLASSES, VAE, neutral, one_hot
-from .prior import ClassPrior, sample_standard_normal
+from .picture import centre, find_ink
+from .prior import ClassPrior, log_joint, sample_standard_normal
+from .reader import reader_of
 from .training import evaluate
 
 # %% ../nbs/18_metrics.ipynb #consistency
@@ -136,6 +138,37 @@ def importance_nll(model: VAE, images: Tensor, labels: Tensor, prior: ClassPrior
     nats = torch.tensor(nats)
     return nats.mean().item(), (nats.std() / len(nats) ** .5).item()
 
+# %% ../nbs/18_metrics.ipynb #reading
+@neutral()
+def other_digits() -> tuple[Tensor, Tensor]:
+    "scikit-learn's `load_digits` as pictures on paper, read as such: float32 (1797, 28, 28), and labels int64 (1797,)."
+    from sklearn.datasets import load_digits
+    found, images = load_digits(), []
+    ink = torch.from_numpy(found.images / 16)[:, None]
+    large = F.interpolate(ink, (160, 160), mode='bicubic', align_corners=False).clamp(0, 1)
+    for page in F.pad(large[:, 0], (30, 30, 30, 30)):
+        images.append(centre(find_ink((240 - 200 * page).numpy())))
+    return torch.stack(images), torch.from_numpy(found.target).long()
+
+@neutral()
+@torch.no_grad()
+def reading(path, test: tuple[Tensor, Tensor]) -> dict[str, dict[str, float]]:
+    """How a checkpoint reads the images of `test`, as `load_mnist` gives them, and `other_digits`.
+
+    For `test images` and `load_digits`: the share read right, `consistency`, and that of the worst digit,
+    `worst_digit`. A checkpoint that was trained without drawn digits may show other things: the test images alone.
+    """
+    model, checkpoint = load_checkpoint(path)
+    prior, reader = ClassPrior(**checkpoint['prior']), checkpoint['reader'] and reader_of(checkpoint['reader'])
+    shares, sets = {}, {'test images': test}
+    if checkpoint['config'].get('reading_drawn') != 0: sets['load_digits'] = other_digits()
+    for name, (images, labels) in sets.items():
+        x = as_float(images)
+        if reader: digits = read(reader, x)[1]
+        else: digits = torch.cat([log_joint(model, prior, part.flatten(1)).argmax(1) for part in x.split(1000)])
+        shares[name] = consistency(digits, labels)
+    return shares
+
 # %% ../nbs/18_metrics.ipynb #quality
 COLUMNS = dict(  # of the card, and how their figures are printed
     consistency='.2%', worst_digit='.2%', fid='.3f', precision='.3f', recall='.3f', density='.3f', coverage='.3f',
@@ -210,8 +243,9 @@ def measure(path, data: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], seed
 
     `rows`: consistency, worst_digit, fid, precision, recall, density, coverage and cas of samples from `N(0, I)`, of
     samples from the checkpoint's `class priors`, and of `real training images`. `judge`: its accuracy on test images.
-    `elbo`: −ELBO, BCE and KL of the test images, in nats per image. `nll`: −log p(x|y) and its standard error, in nats
-    per image, of `n_nll` test images under both priors, grey and binarised.
+    `reading`: what the function `reading` returns. `elbo`: −ELBO, BCE and KL of the test images, in nats per image.
+    `nll`: −log p(x|y) and its standard error, in nats per image, of `n_nll` test images under both priors, grey and
+    binarised.
 
     `judges` are the judge and others of its kind, since the score of real data is a mean, too: three that are trained
     here for `epochs` unless given. As many students, of `n_cas` samples each, make the classification accuracy score
@@ -237,8 +271,8 @@ def measure(path, data: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], seed
     prior = ClassPrior(**checkpoint['prior'])
     nll = _likelihoods(model, prior, test[0][few], test[1][few], seed=seed, progress=progress)
     date = datetime.now(timezone.utc).isoformat(timespec='seconds')
-    return dict(rows=rows, judge=accuracies[0], elbo=evaluate(model, *test, seed=seed), nll=nll,
-                seed=seed, n_cas=n_cas, n_nll=len(few), epochs=epochs, date=date)
+    return dict(rows=rows, judge=accuracies[0], reading=reading(path, test), elbo=evaluate(model, *test, seed=seed),
+                nll=nll, seed=seed, n_cas=n_cas, n_nll=len(few), epochs=epochs, date=date)
 
 # %% ../nbs/18_metrics.ipynb #plot-card
 _PANELS = dict(consistency='right digit, %', worst_digit='worst digit, %', fid='FID ↓', recall='recall',
