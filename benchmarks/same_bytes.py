@@ -1,0 +1,160 @@
+"""Are the digits of web/generator.js those of Python, byte for byte? In Node, Chromium and Firefox, whichever are there.
+
+    python benchmarks/same_bytes.py                 # 21,600 images of 12 seeds, and numbers, morphs, styles: minutes
+    python benchmarks/same_bytes.py --images 2      # 960 of them
+
+It prints how many bytes are equal, and writes the counts to same_bytes.json.
+"""
+import json
+import shutil
+import subprocess
+import tempfile
+import threading
+from collections.abc import Callable
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from common import arguments, save
+from mnist_vae.export import to_bytes
+from mnist_vae.generator import DigitGenerator
+from mnist_vae.web import write_weights
+
+ROOT = Path(__file__).resolve().parent.parent
+SEEDS = 0, 1, 2, 7, 42, 123, 2026, 5489, 65_535, 2**31, 2**32 - 2, 2**32 - 1
+TEMPERATURES = 0, .5, 1, 1.5
+ENGINES = {
+    'Node': ['node'],
+    'Chromium': ['chromium', 'chromium-browser', 'google-chrome'],
+    'Firefox': ['firefox-esr', 'firefox'],
+}
+PATIENCE = 600      # seconds for a browser, on a computer that is busy with other things
+
+
+def plan(n: int) -> list[tuple[str, list]]:
+    "Calls of the generator in JavaScript: `n` images for each of 12 seeds, ten digits and four temperatures, and more."
+    calls = [('generate', [digit, dict(n=n, seed=seed, temperature=temperature)])
+             for seed in SEEDS for digit in range(10) for temperature in TEMPERATURES]
+    calls.append(('sample', [[3, 1, 4, 1, 5, 9], dict(seed=9, start=10_000)]))
+    calls += [('write', ['0123456789', dict(seed=seed)]) for seed in range(2 * n)]
+    calls += [('restyle', [digit, dict(n=1, seed=seed)]) for seed in range(n) for digit in range(10)]
+    calls += [('morph', [start, (start + step) % 10, dict(n=8, seed=step)])
+              for step in range(1 + n // 4) for start in range(10)]
+    values = torch.linspace(-2, 2, 4 * n).tolist()
+    calls += [('inStyle', [[v, -v, values[-1 - i] / 2, v / 3]]) for i, v in enumerate(values)]
+    calls += [('at', [4 * v, 3 * values[-1 - i // 2]]) for i, v in enumerate(values)]
+    return calls
+
+
+def by_python(gen: DigitGenerator, name: str, args: list) -> torch.Tensor:
+    "What a call of the plan gives in Python, as bytes."
+    *args, last = args
+    options = last if isinstance(last, dict) else {}
+    if not options: args = [*args, last]
+    if name == 'restyle': images = gen.restyle(gen.generate(*args, **options)[0], *args)
+    elif name == 'at': _, images = gen.at(*args)
+    else: images = getattr(gen, {'inStyle': 'in_style'}.get(name, name))(*args, **options)
+    return to_bytes(images).flatten()
+
+
+def prepare(folder: Path, calls: list) -> list[np.ndarray]:
+    "Write what the engines need into `folder`; what they should draw, call by call."
+    write_weights(folder)
+    (folder / 'plan.json').write_text(json.dumps(calls))
+    gen = DigitGenerator.load()
+    return [by_python(gen, *call).numpy() for call in calls]
+
+
+class _Handler(SimpleHTTPRequestHandler):
+    "Serves the page, the modules and the weights, and takes what the page sends."
+    def translate_path(self, path):
+        name = path.lstrip('/')
+        if name in ('weights.bin', 'encoder.bin', 'plan.json'): return str(self.server.folder / name)
+        return str(ROOT / name)
+
+    def do_GET(self):
+        if self.path != '/': return super().do_GET()
+        page = b'<!doctype html><title>Same bytes</title><script type="module" src="/benchmarks/same_bytes.js"></script>'
+        self.send_response(200)
+        self.send_header('Content-Type', 'text/html')
+        self.end_headers()
+        self.wfile.write(page)
+
+    def do_POST(self):
+        self.server.sent = self.path, self.rfile.read(int(self.headers['Content-Length']))
+        self.send_response(204)
+        self.end_headers()
+        self.server.arrived.set()
+
+    def log_message(self, *args): pass
+
+
+def in_node(program: str, folder: Path) -> bytes:
+    return subprocess.run([program, ROOT / 'benchmarks/same_bytes.js', folder], capture_output=True, check=True).stdout
+
+
+def in_browser(command: Callable[[str, str], list[str]], folder: Path) -> bytes:
+    "What a page draws in the browser that `command` starts, given a folder for its profile and an address."
+    with ThreadingHTTPServer(('127.0.0.1', 0), _Handler) as server, tempfile.TemporaryDirectory() as profile:
+        server.folder, server.arrived = folder, threading.Event()
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        browser = subprocess.Popen(command(profile, f'http://127.0.0.1:{server.server_port}/'),
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            if not server.arrived.wait(PATIENCE): raise TimeoutError(f'no answer from {browser.args[0]}')
+        finally:
+            browser.terminate()
+            browser.wait(30)
+            server.shutdown()
+    what, sent = server.sent
+    if what != '/bytes': raise RuntimeError(sent.decode())
+    return sent
+
+
+def chromium(program: str, folder: Path) -> bytes:
+    options = ['--headless=new', '--no-sandbox', '--disable-gpu', '--disable-background-networking', '--no-first-run']
+    return in_browser(lambda profile, url: [program, *options, f'--user-data-dir={profile}', url], folder)
+
+
+def firefox(program: str, folder: Path) -> bytes:
+    return in_browser(lambda profile, url: [program, '--headless', '--no-remote', '--profile', profile, url], folder)
+
+
+def found(engine: str) -> str | None:
+    "The path of an engine, if it is there."
+    return next(filter(None, map(shutil.which, ENGINES[engine])), None)
+
+
+def draw(engine: str, folder: Path) -> np.ndarray:
+    "All bytes that an engine draws for the plan in `folder`."
+    how = {'Node': in_node, 'Chromium': chromium, 'Firefox': firefox}[engine]
+    return np.frombuffer(how(found(engine), folder), np.uint8)
+
+
+def count(calls: list, expected: list[np.ndarray], drawn: np.ndarray) -> dict[str, dict[str, int]]:
+    "For each method: bytes, those that are equal, and the largest difference of grey levels."
+    if sum(map(len, expected)) != len(drawn): raise ValueError(f'{len(drawn):,} bytes, not {sum(map(len, expected)):,}')
+    counts, at = {}, 0
+    for (name, _), wanted in zip(calls, expected):
+        got = drawn[at:at + len(wanted)]
+        at += len(wanted)
+        row = counts.setdefault(name, dict(bytes=0, equal=0, largest=0))
+        row['bytes'] += len(wanted)
+        row['equal'] += int((got == wanted).sum())
+        row['largest'] = max(row['largest'], int(np.abs(got.astype(int) - wanted).max()))
+    return counts
+
+
+if __name__ == '__main__':
+    args = arguments(__file__, __doc__, images=45)
+    calls, figures = plan(args.images), {}
+    with tempfile.TemporaryDirectory() as folder:
+        expected = prepare(Path(folder), calls)
+        for engine in filter(found, ENGINES):
+            figures[engine] = count(calls, expected, draw(engine, Path(folder)))
+            for name, row in figures[engine].items():
+                print(f'{engine:9} {name:9} {row["equal"]:11,} of {row["bytes"]:11,} bytes equal, '
+                      f'largest difference {row["largest"]}')
+    save(args.out, dict(images=args.images * len(SEEDS) * len(TEMPERATURES) * 10, seeds=len(SEEDS), engines=figures))
