@@ -76,7 +76,7 @@ class _Handler(SimpleHTTPRequestHandler):
 
     def do_GET(self):
         if self.path != '/': return super().do_GET()
-        page = b'<!doctype html><title>Same bytes</title><script type="module" src="/benchmarks/same_bytes.js"></script>'
+        page = b'<!doctype html><script type="module" src="/benchmarks/same_bytes.js"></script>'
         self.send_response(200)
         self.send_header('Content-Type', 'text/html')
         self.end_headers()

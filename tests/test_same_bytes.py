@@ -74,7 +74,8 @@ def test_package(tmp_path):
     assert run.returncode == 0, run.stdout + run.stderr
     (archive,) = tmp_path.glob('*.tgz')
     with tarfile.open(archive) as tar: tar.extractall(tmp_path, filter='data')
-    names = {str(path.relative_to(tmp_path / 'package')) for path in (tmp_path / 'package').rglob('*') if path.is_file()}
+    package = tmp_path / 'package'
+    names = {str(path.relative_to(package)) for path in package.rglob('*') if path.is_file()}
     assert names == {
         'package.json', 'README.md', 'LICENSE', 'generator.js', 'random.js', 'weights.js',
         'types/generator.d.ts', 'types/random.d.ts', 'types/weights.d.ts',
