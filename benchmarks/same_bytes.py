@@ -1,9 +1,9 @@
-"""Are the digits of web/generator.js those of Python, byte for byte? In Node, Chromium and Firefox, whichever are there.
+"""Are the digits of web/generator.js those of Python, byte for byte, in Node, Chromium and Firefox?
 
     python benchmarks/same_bytes.py                 # 21,600 images of 12 seeds, and numbers, morphs, styles: minutes
     python benchmarks/same_bytes.py --images 2      # 960 of them
 
-It prints how many bytes are equal, and writes the counts to same_bytes.json.
+Engines that are not there are left out. It prints how many bytes are equal, and writes the counts to same_bytes.json.
 """
 import json
 import shutil

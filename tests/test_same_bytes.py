@@ -1,4 +1,4 @@
-"""web/generator.js draws the bytes that Python draws, in Node, Chromium and Firefox; its types hold; it makes a package.
+"""web/generator.js draws Python's bytes in Node, Chromium and Firefox, has right types, and makes a package.
 
 `python benchmarks/same_bytes.py` compares far more images.
 """
