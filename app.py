@@ -254,7 +254,7 @@ def take(sent) -> None:
     my.serial = serial if isinstance(serial, int) and abs(serial) < 2**53 else 0
     my.note, digit = '', None
     if kind != 'nothing':
-        try: digit = read_picture(from_data_url(sent.get('picture')))
+        try: digit = read_picture(from_data_url(sent.get('picture')), certainty=writer().certainty)
         except PictureError as e: my.note = str(e)
         if my.note: return                                               # what was there stays
     goes_on = kind == 'drawing' and my.digit is not None and not my.is_picture and not st.session_state.get('sample')

@@ -7,7 +7,7 @@
 Nothing here took part in training the reader. MNIST's test images are read as they are; all others are drawn as dark
 ink on a light page, saved as PNG and read as a picture file is: scikit-learn's `load_digits`, the digits of the fonts
 named in `FONTS`, of which those that are not installed are left out, and shapes drawn with Pillow that few of MNIST's
-writers make.
+writers make. Last, the fonts' digits with other pens, on other paper and in other light.
 """
 import argparse
 import io
@@ -18,7 +18,7 @@ from pathlib import Path
 from random import Random
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 PAGE, INK = 240, 40     # grey values
 # One file for each family, by the name of the file. The fonts in Debian's packages fonts-sil-andika, fonts-bwht,
@@ -169,6 +169,96 @@ def strokes(n: int = 40) -> Iterator[tuple[str, int, bytes]]:
         for i in range(n): yield name, digit, png(drawn(shape, f'{name} {i}'))
 
 
+# --- paper, pens and light, as in photographs; ink is float (H, W) in [0, 1] ---
+
+def thinned(ink: np.ndarray) -> np.ndarray:
+    "The middle line of strokes, three pixels wide. Source: Zhang & Suen 1984."
+    a, goes_on = np.pad(ink > .5, 1).astype(np.uint8), True
+    while goes_on:
+        goes_on = False
+        for half in (0, 2), (2, 0):
+            n, ne, e, se, s, sw, w, nw = p = [
+                np.roll(a, by, (0, 1))
+                for by in ((1, 0), (1, -1), (0, -1), (-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1))
+            ]
+            turns = sum((p[i] == 0) & (p[(i + 1) % 8] == 1) for i in range(8))
+            first, second = (n * e * s, e * s * w) if half == (0, 2) else (n * e * w, n * s * w)
+            off = (a == 1) & (2 <= sum(p)) & (sum(p) <= 6) & (turns == 1) & (first == 0) & (second == 0)
+            goes_on |= bool(off.any())
+            a[off] = 0
+    line = Image.fromarray(a[1:-1] * 255).filter(ImageFilter.MaxFilter(3)).filter(ImageFilter.GaussianBlur(.6))
+    return np.asarray(line) / 255
+
+
+def on_paper(ink: np.ndarray, paper: float = 238, dark: float = 45) -> np.ndarray: return paper - (paper - dark) * ink
+
+
+def ramp(shape: tuple[int, int], random: Random) -> np.ndarray:
+    "From 0 to 1 across the page, in any direction."
+    angle = random.uniform(0, 2 * math.pi)
+    y, x = np.mgrid[0:1:shape[0] * 1j, 0:1:shape[1] * 1j]
+    way = x * math.cos(angle) + y * math.sin(angle)
+    return (way - way.min()) / np.ptp(way)
+
+
+def shadow(grey: np.ndarray, random: Random) -> np.ndarray:
+    return grey * np.where(ramp(grey.shape, random) > random.uniform(.35, .65), .6, 1.)
+
+
+def ruled(grey: np.ndarray, random: Random) -> np.ndarray:
+    grey, step = grey.copy(), random.randrange(28, 48)
+    for y in range(random.randrange(step), len(grey), step): grey[y:y + 2] = np.minimum(grey[y:y + 2], 165)
+    return grey
+
+
+def chalk(ink: np.ndarray, random: Random) -> np.ndarray:
+    dust = np.random.default_rng(random.randrange(2**31)).normal(.8, .3, ink.shape)
+    return on_paper(ink * dust.clip(0, 1), 55, 220)
+
+
+def pasted(inner: np.ndarray, outer: np.ndarray, random: Random, margin: int = 0) -> np.ndarray:
+    "`inner` somewhere in `outer`."
+    top, left = (random.randrange(margin, room + 1 - margin) for room in np.subtract(outer.shape, inner.shape))
+    outer[top:top + inner.shape[0], left:left + inner.shape[1]] = inner
+    return outer
+
+
+def speck(grey: np.ndarray, random: Random) -> np.ndarray:
+    grey = grey.copy()
+    top, left = (random.choice([8, side - 25]) for side in grey.shape)
+    grey[top:top + 12, left:left + 14] = 50
+    return grey
+
+
+def small(ink: np.ndarray, random: Random) -> np.ndarray:
+    little = Image.fromarray((255 * ink).astype(np.uint8)).resize((70, 70), Image.Resampling.BOX)
+    return on_paper(pasted(np.asarray(little) / 255, np.zeros((480, 640)), random))
+
+
+KINDS = {
+    'plain': lambda ink, random: on_paper(ink),
+    'thin pen': lambda ink, random: on_paper(thinned(ink)),
+    'pencil': lambda ink, random: on_paper(thinned(ink), 235, 150),
+    'faint pencil': lambda ink, random: on_paper(thinned(ink), 235, 190),
+    'light falls to half': lambda ink, random: on_paper(ink) * (1 - .5 * ramp(ink.shape, random)),
+    'edge of a shadow': lambda ink, random: shadow(on_paper(ink), random),
+    'ruled': lambda ink, random: ruled(on_paper(ink), random),
+    'squared': lambda ink, random: ruled(ruled(on_paper(ink), random).T, random).T,
+    'chalk': chalk,
+    'dark desk': lambda ink, random: pasted(on_paper(ink), np.full((340, 340), 70.), random, 20),
+    'speck': lambda ink, random: speck(on_paper(ink), random),
+    'small': small,
+}
+
+
+def photograph(page: Image.Image, kind: str, seed: str) -> bytes:
+    "A page as this kind of picture, with the grain of a camera."
+    random, ink = Random(f'{kind} {seed}'), (PAGE - np.asarray(page).astype(float)) / (PAGE - INK)
+    grey = KINDS[kind](ink.clip(0, 1), random)
+    grey = grey + np.random.default_rng(random.randrange(2**31)).normal(0, 3, grey.shape)
+    return png(Image.fromarray(grey.clip(0, 255).astype(np.uint8)))
+
+
 # --- the table ---
 
 def row(name: str, said: list[tuple[int, int]]) -> str:
@@ -176,7 +266,7 @@ def row(name: str, said: list[tuple[int, int]]) -> str:
     of = Counter(digit for digit, _ in said)
     right = Counter(digit for digit, read in said if digit == read)
     cells = [f'{right[d] / of[d]:>6.1%}' if of[d] else ' ' * 6 for d in range(10)]
-    return f'{name:20}{sum(right.values()) / len(said):>7.2%} of {len(said):<6}' + ' '.join(cells)
+    return f'{name:26}{sum(right.values()) / len(said):>7.2%} of {len(said):<6}' + ' '.join(cells)
 
 
 def main() -> None:
@@ -186,18 +276,20 @@ def main() -> None:
     parser.add_argument('--fonts', type=Path, action='append', default=[], help='a folder with fonts')
     args = parser.parse_args()
 
+    from mnist_vae.checkpoint import load_checkpoint
     from mnist_vae.data import load_mnist
-    from mnist_vae.generator import DigitGenerator
+    from mnist_vae.generator import DigitGenerator, default_weights
     from mnist_vae.picture import PictureError, read_picture
-    gen = DigitGenerator.load(args.weights)
-    read = gen.read_by_bayes if args.bayes else gen.read
+    from mnist_vae.prior import ClassPrior
+    model, kept = load_checkpoint(args.weights or default_weights())
+    gen = DigitGenerator(model, ClassPrior(**kept['prior'])) if args.bayes else DigitGenerator.load(args.weights)
 
     def read_file(data: bytes) -> int:
-        try: return read(read_picture(data))
+        try: return gen.read(read_picture(data, certainty=gen.certainty))
         except PictureError: return -1
 
-    print(f"{'':20}right{'':11}" + ' '.join(f'{d:>6}' for d in range(10)))
-    print(row('MNIST, test images', [(int(y), read(x)) for x, y in zip(*load_mnist('test'))]), flush=True)
+    print(f"{'':26}right{'':11}" + ' '.join(f'{d:>6}' for d in range(10)))
+    print(row('MNIST, test images', [(int(y), gen.read(x)) for x, y in zip(*load_mnist('test'))]), flush=True)
     print(row('load_digits', [(digit, read_file(data)) for digit, data in load_digits()]), flush=True)
     fonts, every = find_fonts(FONTS, [Path('/usr/share/fonts'), *args.fonts]), []
     for font in fonts:
@@ -208,6 +300,10 @@ def main() -> None:
     for name, digit, data in strokes(): every.setdefault(name, []).append((digit, read_file(data)))
     print(row('strokes', sum(every.values(), [])))
     for name, said in every.items(): print(row(f'  {name}', said))
+    glyphs = [(d, glyph(font, d)) for font in fonts for d in range(10)]
+    for kind in KINDS if glyphs else ():
+        said = [(d, read_file(photograph(page, kind, str(i)))) for i, (d, page) in enumerate(glyphs)]
+        print(row(f'fonts, {kind}', said), flush=True)
 
 
 if __name__ == '__main__': main()

@@ -232,11 +232,11 @@ def _bytes_of(name: str) -> bytes:
     if not data: raise ValueError(f"{'standard input' if name == '-' else name} is empty: there is no picture in it")
     return data
 
-def _picture(name: str):
-    "A picture of a digit, float (28, 28); PictureError names the file."
+def _picture(name: str, gen):
+    "A picture of a digit as `gen` reads it, float (28, 28); PictureError names the file."
     from mnist_vae.picture import MAX_OWN_BYTES, PictureError, read_picture
     data = _bytes_of(name)
-    try: return read_picture(data, max_bytes=MAX_OWN_BYTES)
+    try: return read_picture(data, MAX_OWN_BYTES, gen.certainty)
     except PictureError as e: raise PictureError(f"{'standard input' if name == '-' else name}: {e}") from None
 
 @app.command()
@@ -257,8 +257,8 @@ def restyle(
     """
     if digit is not None: _whole(digit, '--digit', 0, 9)
     _check_output(output)
-    image = _picture(picture)
-    _show(_load(weights).restyle(image, digit), range(10), None, output, quiet)
+    gen = _load(weights)
+    _show(gen.restyle(_picture(picture, gen), digit), range(10), None, output, quiet)
 
 @app.command()
 def read(
@@ -277,7 +277,7 @@ def read(
     """
     gen = _load(weights)
     for name in pictures:
-        digit = gen.read(_picture(name))
+        digit = gen.read(_picture(name, gen))
         print(digit if len(pictures) == 1 else f'{digit}\t{name}', flush=True)
 
 # %% ../nbs/29_cli.ipynb #info

@@ -212,6 +212,10 @@ class DigitGenerator:
         if self._reader: return self._reader(x[None])[0].softmax(0).float()
         return log_joint(self._model, self._prior, x.view(1, -1))[0].softmax(0).float()
 
+    def certainty(self, images: Tensor) -> Tensor:
+        "How sure the reading of each of images, float (N, 28, 28), is: the largest of its probabilities, float32 (N,)."
+        return torch.stack([self.probabilities(image).max() for image in images])
+
     @neutral()
     def read(self, image) -> int:
         "The digit that `image` (28, 28) most likely shows, as `probabilities` says."

@@ -4,16 +4,19 @@
 
 # %% auto #0
 __all__ = ['MAX_BYTES', 'MAX_OWN_BYTES', 'MAX_SIDE', 'MAX_DECODING', 'FORMATS', 'PNG_CHUNKS', 'PictureError', 'centre',
-           'find_ink', 'bytes_per_pixel', 'check_header', 'essential', 'decode', 'read_picture']
+           'find_ink', 'find_ink_near', 'main_ink', 'thickened', 'candidates', 'bytes_per_pixel', 'check_header',
+           'essential', 'decode', 'read_picture']
 
 # %% ../nbs/17_picture.ipynb #imports
 import io
+from collections.abc import Callable
 from threading import Lock
 
 import numpy as np
 import PIL.Image
 import PIL.ImageOps
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 # %% ../nbs/17_picture.ipynb #centre
@@ -67,6 +70,125 @@ def find_ink(grey: np.ndarray) -> np.ndarray:
     if most < 24: return np.zeros_like(grey)           # grain: less than a tenth of the way from black to white
     return ((difference / most - .3) / .6).clip(0, 1)
 
+# %% ../nbs/17_picture.ipynb #paper
+_WORKING_SIDE = 384    # pixels of the longer side while ink is looked for
+
+def _closed(grey: Tensor, reach: int) -> Tensor:
+    "Grey values (H, W) without what is dark and at most 2·`reach` pixels wide."
+    def largest(x):
+        x = F.pad(x, (reach, reach, reach, reach), mode='replicate')
+        return F.max_pool2d(F.max_pool2d(x, (2 * reach + 1, 1), 1), (1, 2 * reach + 1), 1)
+    return -largest(-largest(grey[None, None]))[0, 0]
+
+def find_ink_near(grey: np.ndarray) -> np.ndarray:
+    """Grey values (H, W), 0 to 255, dark on light → ink, float (H, W) in [0, 1], compared with the paper near it.
+
+    For light on dark, give the negative.
+    """
+    x = F.pad(torch.from_numpy(grey.astype(np.float32))[None, None], (1, 1, 1, 1), mode='replicate')
+    x = F.avg_pool2d(x, 3, 1)[0, 0]                                            # less grain
+    paper = _closed(x, max(4, int(.08 * max(x.shape))))
+    darker = (1 - x / paper.clamp(min=16)).numpy()
+    most = np.quantile(darker, .998) if (darker > .1).mean() > .002 else darker.max()
+    return ((darker / max(most, .06) - .35) / .5).clip(0, 1)
+
+# %% ../nbs/17_picture.ipynb #parts
+def _runs(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    "The runs of True in the rows of a mask (H, W): their rows, first columns, and columns after the last, (R,) each."
+    edges = np.diff(np.pad(mask, ((0, 0), (1, 1))).astype(np.int8), axis=1)
+    rows, first = np.nonzero(edges == 1)
+    return rows, first, np.nonzero(edges == -1)[1]
+
+def _connected(rows: np.ndarray, first: np.ndarray, after: np.ndarray) -> np.ndarray:
+    "For each run the number of the part that it belongs to, 0, 1, …: runs that touch, diagonally too, are of one part."
+    parent = list(range(len(rows)))
+    def root(i):
+        while parent[i] != i: parent[i] = i = parent[parent[i]]
+        return i
+    starts = np.searchsorted(rows, np.arange(rows.max(initial=0) + 2))
+    a, b = first.tolist(), after.tolist()
+    for y in range(1, len(starts) - 1):
+        i, j = starts[y - 1], starts[y]
+        while i < starts[y] and j < starts[y + 1]:
+            if a[i] <= b[j] and a[j] <= b[i]: parent[root(j)] = root(i)
+            if b[i] < b[j]: i += 1
+            else: j += 1
+    return np.unique([root(i) for i in range(len(rows))], return_inverse=True)[1]
+
+def _boxes(rows: np.ndarray, first: np.ndarray, after: np.ndarray, part: np.ndarray) -> np.ndarray:
+    "Of each part the first and last row and column, (P, 4), the last excluded."
+    box = np.tile([2**30, -1, 2**30, -1], (part.max() + 1, 1))
+    for side, least, values in (0, True, rows), (1, False, rows + 1), (2, True, first), (3, False, after):
+        (np.minimum if least else np.maximum).at(box[:, side], part, values)
+    return box
+
+def main_ink(ink: np.ndarray) -> np.ndarray:
+    "Ink (H, W) without lines, specks and what touches the border: what is left is the digit, as far as one can tell."
+    near = F.max_pool2d(torch.from_numpy((ink > .3).astype(np.float32))[None], 3, 1, 1)[0].numpy() > 0
+    runs = _runs(near)
+    if not len(runs[0]): return ink
+    part, (height, width) = _connected(*runs), ink.shape
+    top, bottom, left, right = _boxes(*runs, part).T
+    sums = np.pad(ink.cumsum(1), ((0, 0), (1, 0)))
+    mass = np.bincount(part, sums[runs[0], runs[2]] - sums[runs[0], runs[1]])
+    size = np.maximum(bottom - top, right - left)
+    at_border = (top <= 1) | (left <= 1) | (bottom >= height - 1) | (right >= width - 1)
+    off = ((top + bottom) / (2 * height) - .5) ** 2 + ((left + right) / (2 * width) - .5) ** 2
+    main = (size * np.exp(-3 * off) * np.where(at_border, .2, 1) * (mass >= .02 * mass.max())).argmax()
+
+    down, across = .35 * size[main], .18 * size[main]
+    beside = (top < bottom[main] + down) & (bottom > top[main] - down)
+    beside &= (left < right[main] + across) & (right > left[main] - across)
+    belongs = beside & ~at_border & (mass > .04 * mass[main]) & (size > .12 * size[main])
+    belongs[main] = True
+    kept = np.zeros_like(ink)
+    for row, start, end in zip(*(values[belongs[part]] for values in runs)): kept[row, start:end] = ink[row, start:end]
+    return kept
+
+# %% ../nbs/17_picture.ipynb #thin
+_STROKE = 1.6          # pixels of 28×28: thinner strokes are widened to that
+
+def thickened(ink: np.ndarray) -> np.ndarray:
+    "Ink (H, W) whose strokes will not be thinner than about `_STROKE` pixels when it is scaled to MNIST's size."
+    steps = [np.abs(np.diff(np.pad(ink, 1), axis=axis)).sum() for axis in (0, 1)]
+    width, wanted = 2 * ink.sum() / max(np.hypot(*steps), 1e-9), _STROKE * max(_cropped(ink).shape) / 20
+    reach = round((wanted - width) / 2)
+    if reach < 1 or width > .75 * wanted: return ink
+    x = F.pad(torch.from_numpy(ink.astype(np.float32))[None], [reach] * 4)
+    return F.max_pool2d(x, 2 * reach + 1, 1, reach)[0].numpy()
+
+# %% ../nbs/17_picture.ipynb #candidates
+def _is_sheet(ink: np.ndarray) -> bool:
+    "Whether ink fills the sides of its box, and is too wide for a 1."
+    box = _cropped(ink)
+    sides = sorted(side.mean() for side in (box[0], box[-1], box[:, 0], box[:, -1]))
+    return sides[1] > .8 and 2 * box.shape[1] > box.shape[0]
+
+def _stands_out(grey: np.ndarray, ink: np.ndarray) -> bool:
+    "Whether ink is darker than a frame around it."
+    y, x = np.nonzero(ink > .5)
+    if not len(y): return False
+    far = max(3, int(.2 * max(np.ptp(y), np.ptp(x))))
+    top, left = max(y.min() - far, 0), max(x.min() - far, 0)
+    box = grey[top:y.max() + far + 1, left:x.max() + far + 1]
+    frame = np.concatenate([box[0], box[-1], box[:, 0], box[:, -1]])
+    return np.median(frame) - np.median(grey[y, x]) > 15
+
+def candidates(grey: np.ndarray) -> list[Tensor]:
+    """Grey values, uint8 (H, W) → what the digit may be, the most plausible first: float32 (28, 28) each.
+
+    PictureError if there is no ink.
+    """
+    picture = PIL.Image.fromarray(grey)
+    picture.thumbnail((_WORKING_SIDE, _WORKING_SIDE))
+    small = np.asarray(picture)
+    whole = main_ink(find_ink(small))
+    found = [] if not whole.any() or _is_sheet(whole) else [whole]
+    for page in small, 255 - small:
+        ink = main_ink(find_ink_near(page))
+        if _stands_out(page, ink): found.append(ink)
+    return [centre(thickened(ink)) for ink in found] or [centre(find_ink(grey))]
+
 # %% ../nbs/17_picture.ipynb #read-picture
 MAX_BYTES = 2 * 2**20
 MAX_OWN_BYTES = 2**26      # for pictures on one's own computer, which has more room than a server
@@ -74,6 +196,7 @@ MAX_SIDE = 8192
 MAX_DECODING = 32 * 2**20   # bytes of memory
 FORMATS = 'PNG', 'JPEG', 'WEBP', 'BMP', 'GIF'
 PNG_CHUNKS = b'IHDR', b'PLTE', b'tRNS', b'eXIf', b'acTL', b'IDAT', b'IEND'
+_LEAD = .1                  # a probability
 _decoding = Lock()          # one at a time: many large pictures at once must not fill the memory
 
 def bytes_per_pixel(picture: PIL.Image.Image) -> int:
@@ -122,12 +245,14 @@ def decode(data: bytes) -> np.ndarray:
             picture = PIL.Image.alpha_composite(PIL.Image.new('RGBA', picture.size, 'white'), picture)
         return np.asarray(picture.convert('L'))
 
-def read_picture(data: bytes, max_bytes: int = MAX_BYTES) -> Tensor:
+def read_picture(data: bytes, max_bytes: int = MAX_BYTES,
+                 certainty: Callable[[Tensor], Tensor] | None = None) -> Tensor:
     """A picture file of a digit → float32 (28, 28) in [0, 1], white on black, scaled and centred as MNIST's are.
 
     `data` are the bytes of a PNG, JPEG, WebP, BMP or GIF of up to `max_bytes`, by default 2 MB, of 8,192 pixels a side
     and 32 MB of memory while it is decoded. It shows dark ink on light paper or light on dark; transparent counts as
-    white paper.
+    white paper. `certainty`, as `DigitGenerator.certainty`, says how sure a reader is of each of images (N, 28, 28):
+    where the digit can be found in several ways, the one that it is surest of counts.
     PictureError, with what to do, for anything else.
     """
     if len(data) > max_bytes:
@@ -140,4 +265,8 @@ def read_picture(data: bytes, max_bytes: int = MAX_BYTES) -> Tensor:
         raise PictureError('the picture has too many pixels: make it smaller') from None
     except Exception as e:  # a damaged file fails in many ways
         raise PictureError('the picture cannot be read: use a PNG or JPEG that other programs open') from e
-    return centre(find_ink(grey))
+    found = candidates(grey)
+    if not certainty or len(found) == 1: return found[0]
+    sure = certainty(torch.stack(found))
+    sure[0] += _LEAD                                              # another must be surer by that much
+    return found[sure.argmax()]

@@ -10,9 +10,12 @@ from random import Random
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import mnist_vae.picture
+import reading
+from mnist_vae.generator import DigitGenerator
 from mnist_vae.picture import FORMATS, PictureError, read_picture
 
 BOUND = 60  # MB above what the process had
@@ -263,3 +266,30 @@ def test_damaged_files_are_read_or_refused_in_our_words(kind):
     assert not any(map(outcome, wholes))
     for i in range(200): told.append(outcome(damaged(wholes[i % len(wholes)], random)))
     assert sum(map(bool, told)) > 20, 'some damage is noticed'
+
+
+# --- what people photograph ---
+
+@pytest.mark.parametrize('kind', reading.KINDS)
+def test_pens_paper_and_light(kind):
+    "Of shapes drawn by code that took no part in training the reader, at most one of ten is misread."
+    gen, right = DigitGenerator.load(), []
+    for name, digit, page in reading.strokes(3):
+        photograph = reading.photograph(Image.open(io.BytesIO(page)), kind, f'{name} {len(right)}')
+        right.append(gen.read(read_picture(photograph, certainty=gen.certainty)) == digit)
+    assert sum(right) >= .9 * len(right)
+
+
+def test_the_reader_chooses_and_the_first_has_a_lead():
+    page = reading.photograph(reading.drawn(reading.round_six, 'six'), 'edge of a shadow', 'six')
+    seen, sure = [], torch.zeros(3)
+
+    def certainty(images):
+        seen.append(images)
+        return sure[:len(images)].clone()
+
+    for second, chosen in ((.55, 0), (.65, 1)):
+        sure[:2] = torch.tensor([.5, second])
+        found = read_picture(page, certainty=certainty)
+        assert len(seen[-1]) >= 2 and torch.equal(found, seen[-1][chosen])
+    assert torch.equal(read_picture(page), seen[-1][0]), 'without a reader, the most plausible'
