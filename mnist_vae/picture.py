@@ -87,7 +87,7 @@ def find_ink_near(grey: np.ndarray) -> np.ndarray:
     """
     x = F.pad(torch.from_numpy(grey.astype(np.float32))[None, None], (1, 1, 1, 1), mode='replicate')
     x = F.avg_pool2d(x, 3, 1)[0, 0]                                            # less grain
-    paper = _closed(x, max(4, int(.08 * max(x.shape))))
+    paper = _closed(x, max(4, int(.12 * max(x.shape))))
     darker = (1 - x / paper.clamp(min=16)).numpy()
     most = np.quantile(darker, .998) if (darker > .1).mean() > .002 else darker.max()
     return ((darker / max(most, .06) - .35) / .5).clip(0, 1)
@@ -124,7 +124,7 @@ def _boxes(rows: np.ndarray, first: np.ndarray, after: np.ndarray, part: np.ndar
 
 def main_ink(ink: np.ndarray) -> np.ndarray:
     "Ink (H, W) without lines, specks and what touches the border: what is left is the digit, as far as one can tell."
-    near = F.max_pool2d(torch.from_numpy((ink > .3).astype(np.float32))[None], 3, 1, 1)[0].numpy() > 0
+    near = F.max_pool2d(torch.from_numpy((ink > .08).astype(np.float32))[None], 3, 1, 1)[0].numpy() > 0
     runs = _runs(near)
     if not len(runs[0]): return ink
     part, (height, width) = _connected(*runs), ink.shape
@@ -196,7 +196,7 @@ MAX_SIDE = 8192
 MAX_DECODING = 32 * 2**20   # bytes of memory
 FORMATS = 'PNG', 'JPEG', 'WEBP', 'BMP', 'GIF'
 PNG_CHUNKS = b'IHDR', b'PLTE', b'tRNS', b'eXIf', b'acTL', b'IDAT', b'IEND'
-_LEAD = .1                  # a probability
+_LEAD = .4                  # a probability
 _decoding = Lock()          # one at a time: many large pictures at once must not fill the memory
 
 def bytes_per_pixel(picture: PIL.Image.Image) -> int:
