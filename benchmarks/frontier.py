@@ -4,7 +4,7 @@
 
 Trains the networks at several KL weights, fits priors of several sizes, refines decoders with several weights of the
 reader, samples each with several shares of the prior left out, and has the judge measure 10,000 samples of each. Writes
-benchmarks/frontier.json, which nbs/18_metrics.ipynb plots. About three quarters of an hour on two CPU cores.
+benchmarks/frontier.json, which nbs/19_metrics.ipynb plots. About three quarters of an hour on two CPU cores.
 """
 import argparse
 import json

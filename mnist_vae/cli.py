@@ -582,7 +582,7 @@ def measure(
     _check_device(device)
     trained, test = _load_measured(data, quiet)
     where, epochs = dict(device=device, progress=watched(quiet)), dict(epochs=1) if quick else {}
-    sizes = dict(n_cas=2000, n_nll=10) if quick else {}
+    sizes = dict(n_cas=2000, n_nll=10, n_c2st=500) if quick else {}
     judges = train_judges(*trained, n=1 if quick else 3, **epochs, **where)
     for path in paths:
         card = measure(path, trained, test, judges=judges, **epochs, **sizes, **where)
