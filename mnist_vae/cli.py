@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['app', 'FEW', 'Misuse', 'Stopped', 'main', 'generate', 'write', 'restyle', 'read', 'info', 'train', 'measure', 'score',
-           'dashboard']
+           'web', 'dashboard']
 
 # %% ../nbs/29_cli.ipynb #imports
 import contextlib, os, shutil, sys, textwrap
@@ -656,6 +656,25 @@ def score(
     print_card(rows)
     print(f'real images: {where}')
     if not reference.test: print("precision, recall, density and coverage need MNIST's test images: --data DIR")
+
+# %% ../nbs/29_cli.ipynb #web
+@app.command()
+def web(
+    folder: Annotated[Path, typer.Argument(metavar='DIR', help='Folder to write; it is made if it is not there.',
+                                           show_default=False)],
+    weights: _Weights = None,
+    quiet: _Quiet = False,
+) -> None:
+    """Write a page of static files that draws digits without a server: for any host, in any folder.
+
+    \b
+    Examples:
+      mnist-vae web play
+      python -m http.server --directory play
+    """
+    from mnist_vae.web import write_page
+    size = write_page(folder, weights)
+    _remark(f'{folder}: a page of {size / 1e6:.1f} MB', quiet)
 
 # %% ../nbs/29_cli.ipynb #serve
 _PASSED_ON = dict(allow_extra_args=True, ignore_unknown_options=True)

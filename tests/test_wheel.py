@@ -31,7 +31,8 @@ def test_wheel_brings_its_weights(tmp_path, app_python):
     for name in (
         'look.css', 'dashboard.css', 'dashboard.js', 'dashboard.ipynb', 'voila.json', '__main__.py',
         'mnist_vae_judge.pth', 'app_files/app.py',
-        'app_files/web/pad.js', 'app_files/web/story/seven-1.png', 'app_files/.streamlit/config.toml',
+        'app_files/web/pad.js', 'app_files/web/index.html', 'app_files/web/generator.js',
+        'app_files/web/story/seven-1.png', 'app_files/.streamlit/config.toml',
     ):
         assert f'mnist_vae/{name}' in names
     template = [name for name in names if '.data/data/share/jupyter/voila/templates/mnist-vae/' in name]

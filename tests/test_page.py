@@ -1,0 +1,205 @@
+"""The page without a server, in a browser, as a person uses it: in a subfolder of a plain static host."""
+import functools
+import io
+import re
+import threading
+import zipfile
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
+from playwright.sync_api import expect
+
+from mnist_vae.export import sheet, svg, to_bytes
+from mnist_vae.generator import DigitGenerator
+from mnist_vae.web import write_page
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *args): pass
+
+
+class Host:
+    "A static host, with the page in a subfolder; `stop` takes it off the network."
+    def __init__(self, folder):
+        self.page = folder / 'some' / 'play'
+        write_page(self.page)
+        self.server = ThreadingHTTPServer(('127.0.0.1', 0), functools.partial(Quiet, directory=str(folder)))
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.address = f'http://127.0.0.1:{self.server.server_port}/some/play/'
+
+    def stop(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@pytest.fixture(scope='module')
+def gen(): return DigitGenerator.load()
+
+
+@pytest.fixture(scope='module')
+def host(tmp_path_factory):
+    host = Host(tmp_path_factory.mktemp('host'))
+    yield host
+    host.stop()
+
+
+@pytest.fixture
+def page(browser):
+    "A visitor's page; whatever it asks of another host, and every error, is noted in `page.faults`."
+    context = browser.new_context(viewport=dict(width=375, height=800), accept_downloads=True)
+    page = context.new_page()
+    page.faults = []
+    page.on('pageerror', lambda error: page.faults.append(str(error)))
+    page.on('request', lambda r: '//127.0.0.1:' in r.url or r.url.startswith('blob:') or page.faults.append(r.url))
+    yield page
+    context.close()
+
+
+READ = '''selector => [...document.querySelectorAll(selector)].map(canvas => {
+    const {data} = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+    return [canvas.width, ...Array.from({length: data.length / 4}, (_, i) => data[4 * i])];
+})'''
+
+
+def drawn(page, selector) -> list[np.ndarray]:
+    "The grey levels of each canvas."
+    return [np.array(levels, np.uint8).reshape(-1, width) for width, *levels in page.evaluate(READ, selector)]
+
+
+def visit(page, address):
+    page.goto(address)
+    page.wait_for_selector('body:not(.is-waiting)')
+
+
+def wait_for(page, what, selector):
+    "Wait until the canvas has the words."
+    expect(page.locator(selector).first).to_have_attribute('aria-label', what)
+
+
+def same(page, selector, images) -> bool:
+    return np.array_equal(np.stack(drawn(page, selector)), to_bytes(images).numpy())
+
+
+def test_links_show_the_bytes_of_python_and_the_history_goes_back_and_forward(host, page, gen):
+    visit(page, host.address)
+    assert same(page, '#five canvas', gen.generate(7, seed=0))
+    visit(page, f'{host.address}?digit=3&seed=4294967295')
+    assert same(page, '#five canvas', gen.generate(3, seed=2**32 - 1))
+    page.locator('#digit').select_option('4')
+    wait_for(page, 'Handwritten four, variation 1 of 5', '#five canvas')
+    assert page.url.endswith('?digit=4&seed=4294967295') and same(page, '#five canvas', gen.generate(4, seed=2**32 - 1))
+    page.get_by_role('button', name='Generate 5 Images').click()
+    assert not same(page, '#five canvas', gen.generate(4, seed=2**32 - 1))
+    before = drawn(page, '#five canvas')
+    page.reload()
+    page.wait_for_selector('body:not(.is-waiting)')
+    assert np.array_equal(drawn(page, '#five canvas'), before)
+    page.go_back()
+    page.go_back()
+    wait_for(page, 'Handwritten three, variation 1 of 5', '#five canvas')
+    assert same(page, '#five canvas', gen.generate(3, seed=2**32 - 1))
+    page.go_forward()
+    wait_for(page, 'Handwritten four, variation 1 of 5', '#five canvas')
+    assert page.faults == []
+
+
+def test_number_sliders_morph_and_map(host, page, gen):
+    visit(page, f'{host.address}?tab=Number&number=314&hand=9')
+    assert same(page, '#line', gen.write('314', seed=9)[None])
+    page.locator('#number').fill('20 26')
+    wait_for(page, 'The number 2026 in one handwriting', '#line')
+    assert same(page, '#line', gen.write('2026', seed=9)[None])
+    page.locator('#number').fill('12a')
+    expect(page.locator('#number-note')).to_have_text('A number is 1 to 20 digits from 0 to 9.')
+    page.get_by_role('tab', name='Explore').click()
+    page.locator('#style-slant').fill('1.5')
+    expect(page.locator('#style')).to_have_attribute('aria-label', re.compile('slant .1.5'))
+    assert same(page, '#style', sheet(gen.in_style([1.5]), 10)[None])
+    page.locator('#from').select_option('1')
+    wait_for(page, 'Twelve steps from a handwritten one to eight', '#morph')
+    assert same(page, '#morph', sheet(gen.morph(1, 8, 12, seed=0), 6)[None])
+    page.get_by_role('button', name='Animate').click()
+    wait_for(page, 'A handwritten one turns into eight and back', '#morph')
+    x, y = gen.islands[8].tolist()
+    assert same(page, '#there', gen.at(x, y)[1][None])
+    page.locator('.map canvas').hover(position=dict(x=20, y=20))
+    assert not same(page, '#there', gen.at(x, y)[1][None]), 'what lies under the pointer'
+    assert page.faults == []
+
+
+def test_downloads_open_elsewhere(host, page, gen):
+    visit(page, f'{host.address}?digit=5&seed=8')
+    five = gen.generate(5, seed=8)
+
+    def saved(name):
+        with page.expect_download() as download: page.get_by_role('button', name=name, exact=True).click()
+        return download.value.suggested_filename, download.value.path().read_bytes()
+
+    name, data = saved('PNG sheet')
+    assert name == 'digit-5-seed-8.png' and np.array_equal(np.asarray(Image.open(io.BytesIO(data)))[::8, ::8],
+                                                           to_bytes(sheet(five)))
+    assert saved('SVG sheet')[1].decode() == svg(sheet(five))
+    arrays = np.load(io.BytesIO(saved('NPZ')[1]))
+    assert np.array_equal(arrays['images'], to_bytes(five)) and arrays['labels'].tolist() == [5] * 5
+    assert arrays['seed'] == 8
+    archive = zipfile.ZipFile(io.BytesIO(saved('ZIP')[1]))
+    assert archive.testzip() is None and archive.read('labels.csv').startswith(b'file,label,seed\n0_digit_5.png,5,8\n')
+    assert np.array_equal(Image.open(io.BytesIO(archive.read('2_digit_5.png'))), to_bytes(five[2]))
+    assert saved('Save 3')[0] == 'digit-5-seed-8-3.png'
+    visit(page, f'{host.address}?tab=Explore')
+    moving = Image.open(io.BytesIO(saved('GIF')[1]))
+    frames = to_bytes(gen.morph(3, 8, 24, seed=0))
+    for i in (0, 12, 23):
+        moving.seek(i)
+        assert np.array_equal(np.asarray(moving.convert('L'))[::8, ::8], frames[i]), i
+    assert moving.n_frames == 46 and moving.info['loop'] == 0
+
+
+def test_bad_link_falls_back_with_a_note(host, page, gen):
+    visit(page, f'{host.address}?digit=x&seed=-1')
+    said = 'The link had no usable digit and no usable seed: here is something else instead.'
+    expect(page.locator('#note')).to_have_text(said)
+    assert same(page, '#five canvas', gen.generate(7, seed=0))
+
+
+def test_works_offline_after_the_first_visit(page, gen, tmp_path):
+    host = Host(tmp_path)
+    visit(page, host.address)
+    page.evaluate('''new Promise(done => navigator.serviceWorker.controller ? done()
+        : navigator.serviceWorker.addEventListener('controllerchange', () => done()))''')
+    host.stop()
+    visit(page, f'{host.address}?digit=2&seed=6')
+    assert same(page, '#five canvas', gen.generate(2, seed=6))
+
+
+@pytest.mark.parametrize('damage', ['missing', 'short', 'changed'])
+def test_damaged_weights_are_said_and_can_be_mended(page, gen, tmp_path, damage):
+    host = Host(tmp_path)
+    file = host.page / 'weights.bin'
+    whole = file.read_bytes()
+    if damage == 'missing': file.unlink()
+    else: file.write_bytes(whole[:10**6] if damage == 'short' else whole[:-9] + b'x' + whole[-8:])
+    visit(page, host.address)
+    expect(page.get_by_role('alert')).to_contain_text('The page cannot draw')
+    file.write_bytes(whole)
+    page.get_by_role('button', name='Try again').click()
+    wait_for(page, 'Handwritten seven, variation 1 of 5', '#five canvas')
+    expect(page.get_by_role('alert')).to_be_hidden()
+    assert same(page, '#five canvas', gen.generate(7, seed=0))
+    host.stop()
+
+
+@pytest.mark.parametrize('scheme', ['light', 'dark'])
+@pytest.mark.parametrize('tab', ['Generate', 'Number', 'Explore'])
+def test_anybody_can_use_it(host, browser, scheme, tab):
+    "No fault that axe finds, nothing wider than a small telephone, and tabs by arrow keys."
+    with browser.new_context(color_scheme=scheme, viewport=dict(width=320, height=640)) as context:
+        page = context.new_page()
+        visit(page, f'{host.address}?tab={tab}')
+        assert Axe().run(page).violations_count == 0
+        assert page.evaluate('document.documentElement.scrollWidth') <= 320
+        page.get_by_role('tab', name=tab).press('ArrowRight')
+        expect(page.get_by_role('tab', selected=True)).not_to_have_text(tab)
