@@ -314,6 +314,10 @@ def portrait(page) -> np.ndarray:
     page.wait_for_function(
         '() => [...document.querySelectorAll(".mnist-dash img")].every(i => i.complete && i.naturalWidth)'
     )
+    page.evaluate(  # a picture that has arrived may still wait for its decoder, and then be painted a frame later
+        '''() => Promise.all([...document.querySelectorAll(".mnist-dash img")].map(i => i.decode()))
+        .then(() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done))))'''
+    )
     return np.asarray(
         Image.open(io.BytesIO(page.screenshot(full_page=True, animations='disabled', caret='hide'))).convert('RGB')
     )
