@@ -198,10 +198,12 @@ def print_card(rows: dict[str, dict[str, float]]) -> None:
             cells = [f'{row[column]:>11{columns[column]}}' if column in row else ' ' * 11 for column in some]
             print(f'{name:{width}}', *cells)
 
+def _shuffled(n: int, seed: int) -> Tensor: return torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+
 @neutral()
 def balanced(labels: Tensor, n: int, seed: int = 0) -> Tensor:
     "Indices of `n` images of each digit, at random, ordered by digit: (10·n,)."
-    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    order = _shuffled(len(labels), seed)
     return torch.cat([order[labels[order] == d][:n] for d in range(N_CLASSES)])
 
 # %% ../nbs/19_metrics.ipynb #measure
@@ -218,8 +220,6 @@ def _pixels(images: Tensor, labels: Tensor, data: tuple[Tensor, Tensor]) -> dict
     "The share of images with a speck, and the median distance to the nearest training image of the same digit."
     distances, _ = nearest(images, labels, data)
     return dict(specks=specks(images).double().mean().item(), nearest=distances.median().item())
-
-def _shuffled(n: int, seed: int) -> Tensor: return torch.randperm(n, generator=torch.Generator().manual_seed(seed))
 
 def _told_apart(pair_of: Callable[[int, int], tuple[Tensor, ...]], n_c2st: int, seed: int) -> dict[str, float]:
     "Accuracies of the detectors: `pair_of(n, i)` gives detector i n real and n other images, and unseen ones of each."

@@ -21,7 +21,7 @@ from .export import png
 from .files import _replace, check_target, content_hash
 from .generator import DigitGenerator, default_weights
 from .look import BUTTON, DARK, DESCRIPTION, INTRODUCTION, LIGHT, SITE, SOURCE, TITLE, css_variables
-from .model import N_CLASSES
+from .model import N_CLASSES, VAE
 from .prior import ClassPrior
 
 # %% ../nbs/26_web.ipynb #pack
@@ -89,19 +89,30 @@ def _style_tensors(gen: DigitGenerator) -> dict[str, Tensor]:
     }
 
 # %% ../nbs/26_web.ipynb #write
+def _read(checkpoint: str | os.PathLike | None) -> tuple[DigitGenerator, VAE, dict]:
+    "The generator, the networks in single precision and the content of a checkpoint, by default of the one that ships."
+    model, content = load_checkpoint(checkpoint if checkpoint is not None else default_weights())
+    return DigitGenerator(model, ClassPrior(**content['prior'])), model, content
+
+def _facts(gen: DigitGenerator, content: dict) -> dict:
+    return dict(checkpoint=content_hash(content), tone=content.get('tone'), styles=list(gen.styles))
+
+def _drawing(gen: DigitGenerator, model: VAE, content: dict) -> bytes:
+    "What draws, as a file."
+    tensors = _layers('decoder', [layer for layer in model.decoder.layers if isinstance(layer, nn.Linear)])
+    tensors |= _prior_tensors(content['prior']) | _hand_tensors(gen) | _style_tensors(gen)
+    return pack(tensors, part='drawing', **_facts(gen, content))
+
 def browser_weights(checkpoint: str | os.PathLike | None = None) -> dict[str, bytes]:
     """The files that JavaScript loads, by name, of a checkpoint, by default of the one that ships.
 
     `weights.bin` draws, `encoder.bin` reads a handwriting from an image. Raises what `load_checkpoint` raises.
     """
-    model, content = load_checkpoint(checkpoint if checkpoint is not None else default_weights())
-    gen, encoder = DigitGenerator(model, ClassPrior(**content['prior'])), model.encoder
-    facts = dict(checkpoint=content_hash(content), tone=content.get('tone'), styles=list(gen.styles))
-    drawing = _layers('decoder', [layer for layer in model.decoder.layers if isinstance(layer, nn.Linear)])
-    drawing |= _prior_tensors(content['prior']) | _hand_tensors(gen) | _style_tensors(gen)
+    gen, model, content = _read(checkpoint)
+    encoder = model.encoder
     reading = _layers('encoder', [encoder.hidden[0], encoder.hidden[2], encoder.mu])
-    return {'weights.bin': pack(drawing, part='drawing', **facts),
-            'encoder.bin': pack(reading, part='encoder', **facts)}
+    return {'weights.bin': _drawing(gen, model, content),
+            'encoder.bin': pack(reading, part='encoder', **_facts(gen, content))}
 
 def write_weights(folder: str | os.PathLike, checkpoint: str | os.PathLike | None = None) -> list[Path]:
     """Write `weights.bin` and `encoder.bin` of a checkpoint into a folder that exists. Returns their paths.
@@ -147,11 +158,11 @@ def page_files(checkpoint: str | os.PathLike | None = None) -> dict[str, bytes]:
 
     Raises what `load_checkpoint` raises.
     """
-    folder, gen = web_folder(), DigitGenerator.load(checkpoint)
+    folder, (gen, model, content) = web_folder(), _read(checkpoint)
     seven = F.pad(gen.generate(7, n=1, seed=0, temperature=0)[0], (2, 2, 2, 2))                  # (32, 32)
     files = {name: (folder/name).read_bytes() for name in _COPIED}
     files |= {f'icon-{side}.png': png(seven, scale=side // 32) for side in (192, 512)}
-    files['weights.bin'] = browser_weights(checkpoint)['weights.bin']
+    files['weights.bin'] = _drawing(gen, model, content)
     texts = {'index.html': _index(folder), 'palette.css': _palette(), 'manifest.webmanifest': _manifest()}
     files |= {name: text.encode() for name, text in texts.items()}
     version = hashlib.sha256(b''.join(files[name] for name in sorted(files))).hexdigest()[:16]

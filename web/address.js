@@ -21,7 +21,11 @@ export function withoutSpaces(text) {
   return text.replace(/\s+/g, "");
 }
 
-/** The number that `text` spells, or null if it spells none from 0 to `largest`. @param {string} text @param {number} largest */
+/**
+ * The number that `text` spells, or null if it spells none from 0 to `largest`.
+ * @param {string} text
+ * @param {number} largest
+ */
 export function wholeNumber(text, largest) {
   const figures = withoutSpaces(text);
   if (!/^[0-9]{1,10}$/.test(figures)) return null;

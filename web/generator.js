@@ -1,8 +1,8 @@
 /**
  * Draws handwritten digits: the class `DigitGenerator` of Python's `mnist_vae.generator`, without a server.
  *
- * The same seed gives the same images as Python. All sums are in double precision, so that the order in which they are added
- * up does not show in a grey level.
+ * The same seed gives the same images as Python. All sums are in double precision, so that the order in which they
+ * are added up does not show in a grey level.
  */
 
 import { Stream, toNormal } from "./random.js";
@@ -67,7 +67,11 @@ export function toBytes(images) {
   return bytes;
 }
 
-/** Whether `text` is a text of 1 to `MAX_TEXT` digits, as `write` takes it. @param {unknown} text @returns {text is string} */
+/**
+ * Whether `text` is a text of 1 to `MAX_TEXT` digits, as `write` takes it.
+ * @param {unknown} text
+ * @returns {text is string}
+ */
 export function isNumber(text) {
   return typeof text === "string" && /^[0-9]+$/.test(text) && text.length <= MAX_TEXT;
 }
@@ -354,8 +358,8 @@ class ClassPrior {
   }
 
   /**
-   * The first of `TRIES` draws whose density reaches the threshold, or the densest of them if none does. Whatever happens,
-   * it takes as many numbers from the stream.
+   * The first of `TRIES` draws whose density reaches the threshold, or the densest of them if none does. Whatever
+   * happens, it takes as many numbers from the stream.
    *
    * @param {number} digit
    * @param {Stream} stream
@@ -367,7 +371,8 @@ class ClassPrior {
     let z = new Float64Array(this.dim);
     let best = -Infinity;
     for (let i = 0; i < TRIES; i++) {
-      const [draw, logDensity] = this.try(digit, uniform.subarray(i * (1 + this.dim), (i + 1) * (1 + this.dim)), threshold);
+      const numbers = uniform.subarray(i * (1 + this.dim), (i + 1) * (1 + this.dim));
+      const [draw, logDensity] = this.try(digit, numbers, threshold);
       if (i === 0) z = draw;
       if (logDensity > best) [z, best] = [draw, logDensity];
       if (best >= threshold) break;
@@ -376,7 +381,8 @@ class ClassPrior {
   }
 
   /**
-   * A latent from 1 + D uniform numbers, and its log density; where a lower bound of that reaches the threshold, the bound.
+   * A latent from 1 + D uniform numbers, and its log density; where a lower bound of that reaches the threshold, the
+   * bound.
    *
    * @param {number} digit
    * @param {Float64Array} uniform
@@ -399,7 +405,11 @@ class ClassPrior {
     return [z, bound >= threshold ? bound : this.logDensity(z, digit)];
   }
 
-  /** The Gaussian that a number in [0, 1) chooses: the first whose step lies beyond it. @param {number} digit @param {number} u */
+  /**
+   * The Gaussian that a number in [0, 1) chooses: the first whose step lies beyond it.
+   * @param {number} digit
+   * @param {number} u
+   */
   choose(digit, u) {
     const value = digit + u;
     let low = digit * this.size;
@@ -438,7 +448,11 @@ class ClassPrior {
   }
 }
 
-/** Where each digit's stretch of length 1 goes from one of its Gaussians to the next. @param {Numbers} weights @param {number} size */
+/**
+ * Where each digit's stretch of length 1 goes from one of its Gaussians to the next.
+ * @param {Numbers} weights
+ * @param {number} size
+ */
 function stepsOf(weights, size) {
   const steps = new Float64Array(weights.length);
   for (let start = 0; start < weights.length; start += size) {
@@ -488,7 +502,8 @@ class Handwriting {
 
   /** @param {Float64Array} off  from the mean of `digit` @param {number} digit @param {number} target */
   transported(off, digit, target) {
-    const step = digit === target ? off.slice() : this.times(this.transport, 9 * digit + target - Number(target > digit), off);
+    const place = 9 * digit + target - Number(target > digit); // the map of a digit to itself is left out
+    const step = digit === target ? off.slice() : this.times(this.transport, place, off);
     return step.map((v) => STRENGTH * v);
   }
 
@@ -509,14 +524,24 @@ class Handwriting {
     });
   }
 
-  /** A latent near `z`, as the same digit never looks quite the same twice. @param {Float64Array} z @param {number} digit @param {Stream} stream */
+  /**
+   * A latent near `z`, as the same digit never looks quite the same twice.
+   * @param {Float64Array} z
+   * @param {number} digit
+   * @param {Stream} stream
+   */
   vary(z, digit, stream) {
     const noise = Float64Array.from(z, () => toNormal(stream.uniform()));
     const moved = this.times(this.root, digit, noise);
     return z.map((v, d) => v + JITTER * moved[d]);
   }
 
-  /** The product of the symmetric matrix `which` of those in `matrices` and a vector. @param {Numbers} matrices @param {number} which @param {Float64Array} vector */
+  /**
+   * The product of the symmetric matrix `which` of those in `matrices` and a vector.
+   * @param {Numbers} matrices
+   * @param {number} which
+   * @param {Float64Array} vector
+   */
   times(matrices, which, vector) {
     const product = new Float64Array(this.dim);
     let at = which * this.triangle;
@@ -583,7 +608,8 @@ function layers(tensors, name, n) {
 }
 
 /**
- * Grey levels of a sigmoid: what is at most `black` is paper, at `white` ink is full. Without a tone, the sigmoid itself.
+ * Grey levels of a sigmoid: what is at most `black` is paper, at `white` ink is full. Without a tone, the sigmoid
+ * itself.
  *
  * @param {number} s
  * @param {Tone} tone
@@ -597,7 +623,8 @@ export function levels(s, tone) {
 }
 
 /**
- * A layer: bias + Σᵢ xᵢ · row i of the weight. Half of all xᵢ are 0 and take no time; four rows at a time halve the rest.
+ * A layer: bias + Σᵢ xᵢ · row i of the weight. Half of all xᵢ are 0 and take no time; four rows at a time halve the
+ * rest.
  *
  * @param {Float64Array} x
  * @param {Numbers} weight  (inputs, outputs)
@@ -637,7 +664,11 @@ function relu(x) {
   return x;
 }
 
-/** `n` of `steps`, the first and the last among them, between which lie about equal lengths of the way. @param {Float64Array[]} steps @param {number} n */
+/**
+ * `n` of `steps`, the first and the last among them, between which lie about equal lengths of the way.
+ * @param {Float64Array[]} steps
+ * @param {number} n
+ */
 function equallyApart(steps, n) {
   const way = new Float64Array(steps.length);
   for (let i = 1; i < steps.length; i++) {
@@ -654,7 +685,11 @@ function equallyApart(steps, n) {
   });
 }
 
-/** Number `i` of `n` from 0 to 1, as PyTorch rounds it: each half is counted from its own end. @param {number} i @param {number} n */
+/**
+ * Number `i` of `n` from 0 to 1, as PyTorch rounds it: each half is counted from its own end.
+ * @param {number} i
+ * @param {number} n
+ */
 function linspace(i, n) {
   const step = 1 / (n - 1);
   return i < n / 2 ? step * i : 1 - step * (n - 1 - i);
@@ -665,7 +700,12 @@ function between(from, to, t) {
   return from.map((v, i) => v + t * (to[i] - v));
 }
 
-/** The number a share `t` of the way from `a` to `b`, rounded as PyTorch rounds it. @param {number} a @param {number} b @param {number} t */
+/**
+ * The number a share `t` of the way from `a` to `b`, rounded as PyTorch rounds it.
+ * @param {number} a
+ * @param {number} b
+ * @param {number} t
+ */
 function mix(a, b, t) {
   return t < 0.5 ? a + t * (b - a) : b - (b - a) * (1 - t);
 }

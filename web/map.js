@@ -24,7 +24,8 @@ const COLOURS = [
  * @property {[x: number, y: number, digit: number][]} points  handwritings
  * @property {Point[]} islands  centre of each digit's island
  * @property {Point} at  the point that is shown at first
- * @property {number} [pause]  milliseconds between two messages while a pointer moves, by default for a page with a server
+ * @property {number} [pause]  milliseconds between two messages while a pointer moves, by default for a page with a
+ *   server
  */
 
 /** The square of the plane that a map shows: its middle, and half its side. */

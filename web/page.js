@@ -260,8 +260,8 @@ class Page {
     const { points, labels } = this.gen.map(MAP_POINTS, { seed: 0 });
     const [east, north] = this.gen.styles;
     element("map-words").textContent =
-      `Each island is a digit, look-alikes are neighbours. On an island, ${east} grows to the east and ${north} to the ` +
-      "north. Point, click, drag, or use the sliders.";
+      `Each island is a digit, look-alikes are neighbours. On an island, ${east} grows to the east and ${north} to ` +
+      "the north. Point, click, drag, or use the sliders.";
     const { islands } = this.gen;
     const given = { points: points.map(([x, y], i) => /** @type {[number, number, number]} */ ([x, y, labels[i]])) };
     const map = new LatentMap(all(".map")[0], { ...given, islands, at: islands[8], pause: 0 });
@@ -350,7 +350,9 @@ async function load() {
   } catch (reason) {
     if (!("caches" in window)) throw reason;
     for (const name of await caches.keys()) {
-      if (name.startsWith("mnist-digits ")) await (await caches.open(name)).delete(new URL("weights.bin", location.href));
+      if (!name.startsWith("mnist-digits ")) continue;
+      const cache = await caches.open(name);
+      await cache.delete(new URL("weights.bin", location.href));
     }
     const response = await fetch("weights.bin", { cache: "reload" }).catch(() => { throw reason; });
     if (!response.ok) throw reason;

@@ -1,4 +1,7 @@
-/** Keeps the page's files, so that it opens without a network after the first visit. `kept.js` names them and their version. */
+/**
+ * Keeps the page's files, so that it opens without a network after the first visit. `kept.js` names them and their
+ * version.
+ */
 
 const worker = /** @type {any} */ (self);
 worker.importScripts("kept.js");

@@ -1,9 +1,9 @@
 /**
  * The file of weights that `mnist-vae web` writes.
  *
- * Eight letters `MNISTVAE`; the CRC-32 of all that follows and the length of the header, 4 bytes each; the header, which is
- * JSON, filled up with spaces to a multiple of 8; the numbers of all tensors, each from a multiple of 8 on. All numbers
- * are little-endian.
+ * Eight letters `MNISTVAE`; the CRC-32 of all that follows and the length of the header, 4 bytes each; the header,
+ * which is JSON, filled up with spaces to a multiple of 8; the numbers of all tensors, each from a multiple of 8 on.
+ * All numbers are little-endian.
  */
 
 const MAGIC = "MNISTVAE";
@@ -76,8 +76,8 @@ export async function bytesOf(source) {
 }
 
 /**
- * Header and tensors of a file of weights. The tensors are views of `bytes`, or of a copy if they do not start at a multiple
- * of 8 in their memory.
+ * Header and tensors of a file of weights. The tensors are views of `bytes`, or of a copy if they do not start at a
+ * multiple of 8 in their memory.
  *
  * @param {Uint8Array} bytes
  * @param {string} part  which of the files it must be
