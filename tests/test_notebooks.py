@@ -19,8 +19,8 @@ def code(path):
 
 
 # These train networks, fit priors or serve pages. The longest come first, as they are run in this order.
-SLOW = ['19_metrics', '18_realism', '11_refine', '09_prior', '15_explore', '29_cli', '23_score', '06_training',
-        '07_classifier', '08_reader', '13_recipe', '05_step', '01_data', '27_dashboard', '25_server']
+SLOW = ['19_metrics', '18_realism', '11_refine', '09_prior', '15_explore', '31_cli', '25_score', '06_training',
+        '07_classifier', '08_reader', '13_recipe', '05_step', '01_data', '29_dashboard', '27_server']
 START_HERE = ROOT / 'nbs/00_start_here.ipynb'       # test_colab.py runs it, with small hyperparameters
 
 
