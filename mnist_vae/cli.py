@@ -310,10 +310,11 @@ def _splits(n: int | None, split: str) -> dict[str, int | None]:
 def _write_split(folder: Path, n: int | None, split: str, quiet: bool, **options) -> None:
     "Write a split, with a bar, and say what was written."
     from mnist_vae.shards import make_plan, write_dataset
+    kind = dict(train='training', test='test')[split]
     plan = make_plan(n, split=split, **{name: options[name] for name in options if name != 'workers'})
-    with bar(f'{split} images', plan.n, quiet or not _is_first()) as count:
+    with bar(f'{kind} images', plan.n, quiet or not _is_first()) as count:
         made = write_dataset(folder, n, split=split, count=count, **options)
-    if made: _remark(f'{folder}: {plan.n:,} {split} images, {plan.format}', quiet)
+    if made: _remark(f'{folder}: {plan.n:,} {kind} images as {plan.format}', quiet)
     else: _remark(f'{folder}: this process is done; the one that makes the last shard finishes the set', quiet)
 
 @app.command()
@@ -358,7 +359,7 @@ def dataset(
                    shard=_whole(shard, '--shard', 1, MAX_SHARD), workers=_whole(workers, '--workers', 1))
     try:
         for each, size in _splits(n, split).items(): _write_split(folder, size, each, quiet, **options)
-    except KeyboardInterrupt: raise Stopped('the same command goes on from there') from None
+    except KeyboardInterrupt: raise Stopped('the same command makes what is missing') from None
 
 # %% ../nbs/31_cli.ipynb #info
 def _facts(path: Path, checkpoint: dict) -> dict[str, str]:

@@ -17,7 +17,7 @@ def run(script, *args, check=True):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('script', ['training.py', 'generation.py'])
+@pytest.mark.parametrize('script', ['training.py', 'generation.py', 'dataset.py'])
 def test_odd_arguments(script, tmp_path):
     assert '--rounds' in run(script, '--help').stdout
     for args, error in [
@@ -43,6 +43,18 @@ def test_generation_writes_what_its_chapter_draws(tmp_path):
     )
     times = {name: s['median'] for name, s in figures['seconds_an_image'].items()}
     assert times['ours'] < times['one at a time, single, N(0, I)']
+
+
+@pytest.mark.slow
+@pytest.mark.alone
+def test_dataset_writes_what_its_chapter_draws(tmp_path):
+    out = run('dataset.py', '--rounds', 1, '--images', 2000, '--out', tmp_path / 'd.json').stdout
+    figures, shipped = (json.loads(path.read_text()) for path in (tmp_path / 'd.json', FOLDER / 'dataset.json'))
+    assert figures.keys() == shipped.keys() and figures['parts'].keys() == shipped['parts'].keys()
+    assert {name: row.keys() for name, row in figures['formats'].items()} == {
+        name: row.keys() for name, row in shipped['formats'].items()}
+    assert figures['parts']['png']['median'] < figures['parts']['PNG by Pillow']['median']
+    assert 'times as long' in out and figures['peak'] < 2**30
 
 
 def test_frontier_asks_for_the_lines_of_its_figure(tmp_path, monkeypatch):

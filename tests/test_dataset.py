@@ -1,6 +1,9 @@
 """`Digits` passes where torchvision's MNIST does, and `EndlessDigits` never repeats, over workers, ranks and epochs."""
 import copy
 import inspect
+import re
+import subprocess
+import sys
 import warnings
 
 import PIL.Image
@@ -10,6 +13,7 @@ from torch.utils.data import DataLoader
 from torchvision.datasets import MNIST
 from torchvision.transforms import ToTensor
 
+from conftest import ROOT
 from mnist_vae.dataset import BLOCK, Digits, EndlessDigits
 from mnist_vae.generator import DigitGenerator
 
@@ -100,3 +104,11 @@ def test_a_copy_goes_on_by_itself():
     twin = copy.deepcopy(digits)
     assert rows(DataLoader(twin, batch_size=20)) == rows(DataLoader(digits, batch_size=20))
     assert not set(first) & set(rows(DataLoader(digits, batch_size=20)))
+
+
+@pytest.mark.slow
+def test_the_classic_program_learns_from_digits(mnist):
+    "And reads real ones, of which it saw none."
+    command = [sys.executable, 'scripts/classic.py', '--images', '3000', '--epochs', '1']
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert float(re.search(r'reads (.*)% of the real test images', run.stdout)[1]) > 85
