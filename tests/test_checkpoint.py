@@ -978,6 +978,7 @@ def test_write_fails_half_way(kept, monkeypatch, error):
         save(kept)
 
 
+@pytest.mark.slow
 def test_disk_is_really_full(kept):
     "A limit on the size of files, as a full disk, stops the write after the first megabyte."
     program = (

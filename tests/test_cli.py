@@ -188,6 +188,7 @@ def test_svg_is_drawn_by_a_browser_as_png_is(run, browser, tmp_path):
 
 # --- terminals, pipes, code pages ---
 
+@pytest.mark.slow
 def test_output_survives_code_pages_and_pipes(tmp_path):
     "In processes of their own, as `python -m mnist_vae`; neither bars nor remarks come along."
     for encoding, characters in {'cp1252': ' .:-=+*#%@\r\n', 'cp437': ' ▀▄█\r\n'}.items():
@@ -229,6 +230,7 @@ def on_a_terminal(*argv, columns=60):
     return told.decode()
 
 
+@pytest.mark.slow
 def test_a_terminal_gets_colours_and_the_seed_that_draws_it_again(run, gen, tmp_path):
     told = on_a_terminal('generate', '7', '-n', '2')
     seed = int(re.search(r'--seed (\d+) draws these again', told)[1])
@@ -241,6 +243,7 @@ def test_a_terminal_gets_colours_and_the_seed_that_draws_it_again(run, gen, tmp_
     assert (np.array(upper)[:, 30:] == expected[1, ::2].numpy()).all()
 
 
+@pytest.mark.slow
 def test_a_reader_that_leaves_is_no_error(tmp_path):
     "As in `mnist-vae generate 7 | head -1`, while much is written and when little is written at the end."
     reader, writer = os.pipe()
@@ -322,6 +325,7 @@ class Measured(Exception): "Where the long work of `measure` would begin."
 def n_images(path): return load_checkpoint(path)[1]['provenance']['n_images']
 
 
+@pytest.mark.slow
 def test_train_takes_another_set_under_the_names_of_mnist(run, small, tmp_path):
     "As Fashion-MNIST and KMNIST come: a test set of their own beside it."
     images, labels = small
@@ -364,6 +368,7 @@ def test_the_images_of_mnist_are_read_once(run, small, tmp_path):
     assert sorted(name for name in names if 'images' in name) == ['t10k-images-idx3-ubyte', 'train-images-idx3-ubyte']
 
 
+@pytest.mark.slow
 def test_train_takes_pictures_as_computers_leave_them(run, tmp_path):
     "Real handwriting: the 8×8 digits that scikit-learn brings along, enlarged, dark on light."
     from sklearn.datasets import load_digits

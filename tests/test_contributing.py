@@ -132,6 +132,7 @@ def edit(repo, name='26_look', old=TITLE, new='My digits'):
     path.write_text(json.dumps(notebook))
 
 
+@pytest.mark.slow
 def test_a_commit_cleans_and_exports(clone):
     edit(clone)
     git(clone, 'add', 'nbs/26_look.ipynb')

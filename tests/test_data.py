@@ -522,6 +522,7 @@ def child(root, url):
     return subprocess.Popen([sys.executable, '-c', source], stderr=subprocess.PIPE, text=True, env=quiet)
 
 
+@pytest.mark.slow
 def test_two_processes_download_at_the_same_time(tiny, tmp_path, serve):
     meet = threading.Barrier(2, timeout=120)
     def answer(connection, path):
@@ -533,6 +534,7 @@ def test_two_processes_download_at_the_same_time(tiny, tmp_path, serve):
     assert contents(tmp_path / TORCHVISION) == {f'{name}.gz': archive for name, archive in tiny.archives.items()}
 
 
+@pytest.mark.slow
 def test_a_download_that_is_killed_leaves_nothing_behind(tiny, tmp_path, serve):
     half_way, killed = threading.Event(), threading.Event()
     def answer(connection, path):

@@ -48,7 +48,7 @@ def test_train_and_test_images_have_no_image_in_common():
     assert len(set(images)) == 8000
 
 
-@pytest.mark.parametrize('method', ['fork', 'spawn'])
+@pytest.mark.parametrize('method', ['fork', pytest.param('spawn', marks=pytest.mark.slow)])
 def test_workers_give_the_items_of_one_process(method):
     digits = Digits(n=50, transform=ToTensor(), weights=GEN)
     alone, by_two = (
@@ -59,7 +59,8 @@ def test_workers_give_the_items_of_one_process(method):
 
 
 @pytest.mark.parametrize('options', [
-    dict(num_workers=2, multiprocessing_context='fork'), dict(num_workers=2, multiprocessing_context='spawn'),
+    dict(num_workers=2, multiprocessing_context='fork'),
+    pytest.param(dict(num_workers=2, multiprocessing_context='spawn'), marks=pytest.mark.slow),
     dict(num_workers=2, multiprocessing_context='fork', persistent_workers=True),
 ], ids=['fork', 'spawn', 'persistent'])
 def test_no_image_comes_twice_over_workers_and_epochs(options):

@@ -85,6 +85,7 @@ os.replace = wait
 save_atomically(dict(a=1), sys.argv[1])'''
 
 
+@pytest.mark.slow
 def test_what_a_killed_writer_leaves_goes_with_the_next(tmp_path):
     "And a writer that is still at work keeps its temporary file."
     path = tmp_path / 'a.pth'

@@ -192,7 +192,7 @@ def expected(work):
 @pytest.mark.parametrize(
     'work, state',
     [(work, name) for work in (drawing, training, measuring) for name in STATES]
-    + [(drawing, name) for name in THREADS],
+    + [pytest.param(drawing, name, marks=pytest.mark.slow) for name in THREADS],
 )
 def test_results_do_not_depend_on_it(work, state):
     data(), expected(work)
@@ -215,6 +215,7 @@ print(((images > 0) & (images < 2**-126)).any().item(), hashlib.sha256(images.nu
 '''
 
 
+@pytest.mark.slow
 def test_helper_threads_that_flush_do_not_draw():
     "Threads inherit the flushing of subnormal numbers, some of which are in the images."
     options = dict(cwd=ROOT, capture_output=True, text=True, check=True)

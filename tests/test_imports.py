@@ -2,6 +2,7 @@
 needs."""
 import subprocess
 import sys
+from functools import cache
 
 import pytest
 
@@ -36,12 +37,18 @@ TRAINING = {
 }
 
 
-@pytest.mark.parametrize('module', ['checkpoint', 'generator'])
-def test_drawing_loads_nothing_of_training(module):
+@cache
+def loaded_by(module):
+    "The modules that drawing with a module of the package loads, in a process of its own."
     run = subprocess.run(
         [sys.executable, '-c', PROGRAM.format(module=module)], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    loaded = run.stdout.split()
+    return run.stdout.split()
+
+
+@pytest.mark.parametrize('module', ['checkpoint', 'generator'])
+def test_drawing_loads_nothing_of_training(module):
+    loaded = loaded_by(module)
     assert f'mnist_vae.{module}' in loaded
     assert [
         name
@@ -53,10 +60,7 @@ def test_drawing_loads_nothing_of_training(module):
 @pytest.mark.parametrize('name', ['torch.distributed', 'torch.optim'])
 def test_drawing_asks_torch_for_neither_processes_nor_an_optimiser(name):
     "The modules that `generator` loads do not import them by name either."
-    run = subprocess.run(
-        [sys.executable, '-c', PROGRAM.format(module='generator')], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    modules = [loaded.split('.')[1] for loaded in run.stdout.split() if loaded.startswith('mnist_vae.')]
+    modules = [loaded.split('.')[1] for loaded in loaded_by('generator') if loaded.startswith('mnist_vae.')]
     assert [
         module
         for module in modules

@@ -133,6 +133,7 @@ def test_nothing_is_shown_that_nobody_asked_for():
     assert pictures(at, of=TEN)[0][0] == as_nine, 'and is kept with it'
 
 
+@pytest.mark.slow
 def test_samples_are_as_they_are_called(app):
     "Which slider does what is up to the weights: a bold 5 must be bolder than the average 5 with any."
     average = app.writer().in_style([])
@@ -406,6 +407,7 @@ def test_the_sea_is_called_nearest(tab):
     assert 'nearest: 9' in page.get_by_role('slider', name='South to north').get_attribute('aria-valuetext')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'point',
     [

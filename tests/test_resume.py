@@ -43,6 +43,7 @@ def one_thread():
     torch.set_num_threads(n_threads)
 
 
+@pytest.mark.slow
 def test_killed_runs_end_in_the_same_bits(tmp_path, data):
     torch.save(data, tmp_path / 'data.pt')
     env = os.environ | dict(OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT))
@@ -83,6 +84,7 @@ def stop_at(place, error, seen=None):
     return patch('mnist_vae.training.save_state', save_and_stop)
 
 
+@pytest.mark.slow
 def test_command_goes_on_where_it_was_stopped(command, tmp_path, capsys):
     with stop_at('networks, epoch 1 of 2', KeyboardInterrupt): assert command() == 130
     state = tmp_path / 'mine.pth.state'
@@ -220,6 +222,7 @@ def test_a_damaged_state_is_refused(tmp_path, data):
     assert refused > 250, 'the rest are in the padding between the parts of the file'
 
 
+@pytest.mark.slow
 def test_room_is_enough_for_a_real_run(tmp_path, data):
     "The state of the last stage, twice, and the result take less than is asked for."
     path, seen = tmp_path / 'run.state', []
@@ -234,6 +237,7 @@ def test_room_is_enough_for_a_real_run(tmp_path, data):
     assert open_fit_state(path, *data, TINY, device='cpu').place == 'refinement, epoch 1 of 1'
 
 
+@pytest.mark.slow
 def test_networks_that_are_given_are_not_trained_again(data):
     networks = train(*data, **TINY.for_training(), device='cpu', progress=False)
     before = [p.clone() for p in networks[0].parameters()]
