@@ -650,6 +650,7 @@ def test_other_files_are_refused(others):
     )
 
 
+@pytest.mark.slow
 def test_no_file_costs_memory(others):
     "At most 200 MB above a process that has loaded good weights."
     _, told = others

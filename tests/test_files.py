@@ -5,6 +5,7 @@ import os
 import struct
 import subprocess
 import sys
+from collections import OrderedDict
 
 import pytest
 import torch
@@ -123,3 +124,35 @@ def test_small_writes_reach_the_disk_in_order(tmp_path, monkeypatch):
         monkeypatch.setattr(os, name, noted(name, getattr(os, name)))
     save_atomically(dict(a=1), tmp_path / 'a.pth')
     assert calls == ['fsync', 'replace', 'fsync']
+
+
+def test_nesting_has_a_limit(tmp_path):
+    def nested(depth): return [nested(depth - 1)] if depth else 1
+    save_atomically(dict(x=nested(19)), tmp_path / 'deep.pt')
+    assert read_safely(tmp_path / 'deep.pt')['x'] == nested(19)
+    with pytest.raises(ValueError, match='nested more than 20 deep'):
+        save_atomically(dict(x=nested(20)), tmp_path / 'x.pt')
+
+
+def test_what_could_not_be_read_is_not_written(tmp_path):
+    with pytest.raises(ValueError, match='more than 100,000 values'):
+        save_atomically(dict(text='x' * 2**21), tmp_path / 'x.pt')
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_record_under_another_name_is_refused(tmp_path):
+    "An archive says each name twice: before the record and in its table of contents."
+    path = tmp_path / 'x.pt'
+    torch.save(dict(x=torch.ones(3)), path)
+    path.write_bytes(path.read_bytes().replace(b'/data.pkl', b'/date.pkl', 1))
+    with pytest.raises(ValueError, match='data.pkl is not where the table of contents says'): read_safely(path)
+
+
+class Filled:
+    "An ordered dictionary that gets its content as an argument of a call."
+    def __reduce__(self): return OrderedDict, ([('a', 1)],)
+
+
+def test_a_dictionary_that_a_call_would_fill_is_refused(tmp_path):
+    torch.save(dict(x=Filled()), tmp_path / 'x.pt')
+    with pytest.raises(ValueError, match='calls collections OrderedDict'): read_safely(tmp_path / 'x.pt')

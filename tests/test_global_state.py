@@ -191,7 +191,8 @@ def expected(work):
 
 @pytest.mark.parametrize(
     'work, state',
-    [(work, name) for work in (drawing, training, measuring) for name in STATES]
+    [(work, name) for work in (drawing, measuring) for name in STATES]
+    + [pytest.param(training, name, marks=pytest.mark.slow) for name in STATES]
     + [pytest.param(drawing, name, marks=pytest.mark.slow) for name in THREADS],
 )
 def test_results_do_not_depend_on_it(work, state):

@@ -270,7 +270,9 @@ def test_damaged_files_are_read_or_refused_in_our_words(kind):
 
 # --- what people photograph ---
 
-@pytest.mark.parametrize('kind', reading.KINDS)
+@pytest.mark.parametrize(
+    'kind', [kind if kind == 'plain' else pytest.param(kind, marks=pytest.mark.slow) for kind in reading.KINDS]
+)
 def test_pens_paper_and_light(kind):
     "Of shapes drawn by code that took no part in training the reader, at most one of ten is misread."
     gen, right = DigitGenerator.load(), []
