@@ -186,20 +186,6 @@ def test_format_1_is_read_and_upgraded(good, tmp_path):
     assert load_checkpoint(old)[1]['config']['drop'] == 0.1  # it had an effect: it is kept
 
 
-def test_importing_the_reader_is_light():
-    program = (
-        'import sys, torch; before = set(sys.modules); import mnist_vae.checkpoint; print(*set(sys.modules) - before)'
-    )
-    loaded = subprocess.run(
-        [sys.executable, '-c', program], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.split()
-    assert {name for name in loaded if name.startswith('mnist_vae')} == {
-        'mnist_vae',
-        *(f'mnist_vae.{m}' for m in ('checkpoint', 'data', 'files', 'model', 'prior', 'tone')),
-    }
-    assert len(loaded) < 40
-
-
 # --- damaged files ---
 
 

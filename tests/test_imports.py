@@ -57,6 +57,15 @@ def test_drawing_loads_nothing_of_training(module):
     ] == []
 
 
+def test_reading_a_checkpoint_is_light():
+    loaded = loaded_by('checkpoint')
+    assert {name for name in loaded if name.startswith('mnist_vae')} == {
+        'mnist_vae',
+        *(f'mnist_vae.{m}' for m in ('checkpoint', 'data', 'files', 'model', 'prior', 'tone')),
+    }
+    assert len(loaded) < 40
+
+
 @pytest.mark.parametrize('name', ['torch.distributed', 'torch.optim'])
 def test_drawing_asks_torch_for_neither_processes_nor_an_optimiser(name):
     "The modules that `generator` loads do not import them by name either."

@@ -202,6 +202,7 @@ def peak(data: bytes, allowed: int = mnist_vae.picture.MAX_DECODING) -> tuple[fl
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path('/proc/self/clear_refs').exists(), reason='only Linux tells the peak of a process')
 @pytest.mark.parametrize('name', HOSTILE)
 def test_memory_stays_within_its_bound(name):
@@ -210,6 +211,7 @@ def test_memory_stays_within_its_bound(name):
     assert megabytes < BOUND, said
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path('/proc/self/clear_refs').exists(), reason='only Linux tells the peak of a process')
 def test_the_bound_is_measured():
     "What the limits keep out would be seen."

@@ -1,11 +1,16 @@
 """The JavaScript of web/, by Node's own test runner."""
+import json
 import re
 import shutil
+import struct
 import subprocess
+import zlib
 
 import pytest
+import torch
 
 from conftest import CI, ROOT
+from mnist_vae.web import MAGIC, pack, page_files
 
 
 def test_javascript():
@@ -27,3 +32,25 @@ def test_nothing_from_outside_becomes_html(name):
         word in (ROOT / 'web' / f'{name}.js').read_text()
         for word in ('innerHTML', 'outerHTML', 'insertAdjacentHTML', 'eval(')
     )
+
+
+def test_what_is_packed_says_where_each_tensor_begins():
+    tensors = dict(a=torch.tensor([[1.0, 2.0], [3.0, 4.0]]), b=torch.tensor([0.5, 0.25], dtype=torch.float64))
+    made = pack(tensors, part='drawing')
+    letters, check_sum, n_header = struct.unpack_from('<8s2I', made)
+    assert letters == MAGIC and check_sum == zlib.crc32(made[12:])
+    header, numbers = json.loads(made[16 : 16 + n_header]), made[16 + n_header :]
+    assert header['part'] == 'drawing'
+    for name, kind in (('a', 'f'), ('b', 'd')):
+        entry, expected = header['tensors'][name], tensors[name]
+        assert entry['shape'] == list(expected.shape) and not entry['offset'] % 8
+        found = struct.unpack_from(f'<{expected.numel()}{kind}', numbers, entry['offset'])
+        assert list(found) == expected.flatten().tolist()
+
+
+def test_page_names_what_is_kept_offline():
+    files = page_files()
+    kept = json.loads(files['kept.js'].decode().removeprefix('self.KEPT = ').rstrip(';\n'))['files']
+    assert set(kept) == {'./', *files.keys() - {'index.html', 'service-worker.js', 'kept.js'}}
+    assert '$' not in files['index.html'].decode()
+    assert files['weights.bin'][:8] == MAGIC and len(files['weights.bin']) <= 4.2e6
