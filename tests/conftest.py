@@ -91,22 +91,35 @@ def pytest_cmdline_main(config):
     if WORKER or not config.pluginmanager.hasplugin('xdist') or option.usepdb: return
     one_file = len(config.args) == 1 and Path(config.args[0].partition('::')[0]).is_file()
     if option.numprocesses is None and not one_file: option.numprocesses = min(os.cpu_count(), 4)
-    if option.dist == 'no': option.dist = 'loadgroup'
+    if option.dist == 'no': option.dist = 'loadscope'
     option.loadscopereorder = False                 # the order is that of pytest_collection_modifyitems
 
 
-def pytest_collection_modifyitems(items):
-    """Mark what needs a browser or a server as slow. The tests of a file share fixtures, so they stay in one process.
+def together(nodeid: str) -> str:
+    "What runs in one process: the tests of a file, since they share fixtures, but each notebook by itself."
+    return nodeid if '::test_notebook_runs[' in nodeid else nodeid.partition('::')[0]
 
-    A test with a group of its own keeps it. Such groups come first, so that no long one is left for the end; files
-    in which something is measured come last, when there is little that would have to wait for it.
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    "By `together`. The groups of xdist 3.8, --dist=loadgroup, are lost in pytest 9.2, where an item's id is fixed."
+    if config.option.dist != 'loadscope': return None
+    from xdist.scheduler import LoadScopeScheduling
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid): return together(nodeid)
+    return ByFile(config, log)
+
+
+def pytest_collection_modifyitems(items):
+    """Mark what needs a browser or a server as slow.
+
+    Notebooks come first, so that no long one is left for the end; files in which something is measured come last, when
+    there is little that would have to wait for it.
     """
     measured = {item.path for item in items if item.get_closest_marker('alone')}
-    own = {item for item in items if item.get_closest_marker('xdist_group')}
     for item in items:
         if SLOW_FIXTURES & set(item.fixturenames): item.add_marker(pytest.mark.slow)
-        if item not in own: item.add_marker(pytest.mark.xdist_group(item.path.stem))
-    items.sort(key=lambda item: 0 if item in own else 2 if item.path in measured else 1)      # stable
+    items.sort(key=lambda item: 0 if together(item.nodeid) == item.nodeid else 2 if item.path in measured else 1)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -299,6 +299,22 @@ LAST = {
 TABS = [*LAST, 'How it works', 'Quality']
 
 
+@pytest.mark.parametrize('width', [320, 375, 1280])
+def test_heading_keeps_its_height_when_its_font_arrives(server, browser, width):
+    heights = []
+    for fonts in 'none', 'Source Serif':
+        page = browser.new_context(viewport=dict(width=width, height=700)).new_page()
+        if fonts == 'none': page.route(re.compile(r'\.woff2'), lambda route: route.abort())
+        page.goto(server)
+        settle(page)
+        page.evaluate('document.fonts.ready')
+        loaded = page.evaluate('[...document.fonts].filter(f => f.status == "loaded").map(f => f.family).join()')
+        assert ('Source Serif' in loaded) == (fonts != 'none')
+        heights.append(page.locator('[data-testid=stHeading] h1').first.bounding_box()['height'])
+        page.context.close()
+    assert heights[0] == heights[1]
+
+
 @both_looks
 @pytest.mark.parametrize('tab', LAST)
 def test_fits_and_is_accessible(server, browser, tab, width, scheme):
