@@ -46,7 +46,7 @@ def main() -> None:
     visitors = parser.parse_args().visitors
     port = free_port()
     with tempfile.NamedTemporaryFile('r') as log:
-        command = [sys.executable, '-m', 'voila', 'nbs/29_dashboard.ipynb', '--no-browser', f'--port={port}']
+        command = [sys.executable, '-m', 'voila', 'nbs/30_dashboard.ipynb', '--no-browser', f'--port={port}']
         server = subprocess.Popen(command, cwd=ROOT, stdout=open(log.name, 'w'), stderr=subprocess.STDOUT)
         try:
             start = time.perf_counter()

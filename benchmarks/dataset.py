@@ -48,7 +48,7 @@ def parquet_by_pillow(images, labels) -> bytes:
 
 def npz(images, labels) -> None:
     arrays = dict(x_train=images, y_train=labels.astype('uint8'))
-    formats.write_npz(io.BytesIO(), [(name, a.shape, [a.tobytes()]) for name, a in arrays.items()])
+    formats.write_npz(io.BytesIO(), [(name, a.shape, '|u1', [a.tobytes()]) for name, a in arrays.items()])
 
 
 def in_memory(rounds: int) -> dict[str, dict[str, float]]:

@@ -23,7 +23,7 @@ import visitors
 GUIDE = (ROOT / 'CONTRIBUTING.md').read_text(encoding='utf-8')
 BLOCKS = re.findall(r'^```sh\n(.*?)^```', GUIDE, re.M | re.S)
 FOREIGN = {'git', 'sed', 'rm', 'cd', '.', 'python3', 'uv', 'jupyter'}     # of the system, or of the reader's choice
-NOTEBOOKS = '04_loss', '26_look', 'index'
+NOTEBOOKS = '04_loss', '27_look', 'index'
 VENV = Path(sys.executable).parent
 
 
@@ -64,7 +64,7 @@ def test_the_first_change_of_the_guide_changes_a_text(tmp_path):
     "What `sed` looks for stands in the chapter, and the package's text changes by it."
     sed, = (command for command in commands() if command[0] == 'sed')
     old, new = sed[2].split('/')[1:3]
-    assert old == TITLE and new not in (ROOT / 'nbs/26_look.ipynb').read_text()
+    assert old == TITLE and new not in (ROOT / 'nbs/27_look.ipynb').read_text()
 
 
 def test_paths_of_the_guide_exist():
@@ -122,7 +122,7 @@ def git(repo, *args, check=True) -> subprocess.CompletedProcess:
     return subprocess.run(['git', *args], cwd=repo, check=check, capture_output=True, text=True)
 
 
-def edit(repo, name='26_look', old=TITLE, new='My digits'):
+def edit(repo, name='27_look', old=TITLE, new='My digits'):
     "Change a notebook as an editor would that also leaves behind what does not belong into git."
     path = repo / f'nbs/{name}.ipynb'
     notebook = json.loads(path.read_text())
@@ -135,18 +135,18 @@ def edit(repo, name='26_look', old=TITLE, new='My digits'):
 @pytest.mark.slow
 def test_a_commit_cleans_and_exports(clone):
     edit(clone)
-    git(clone, 'add', 'nbs/26_look.ipynb')
+    git(clone, 'add', 'nbs/27_look.ipynb')
     git(clone, 'commit', '-qm', 'title')
     assert git(clone, 'status', '--porcelain').stdout == ''
     changed = git(clone, 'show', '--stat=200', '--format=').stdout
-    assert 'nbs/26_look.ipynb' in changed and 'mnist_vae/look.py' in changed
+    assert 'nbs/27_look.ipynb' in changed and 'mnist_vae/look.py' in changed
     assert "TITLE = 'My digits'" in git(clone, 'show', 'HEAD:mnist_vae/look.py').stdout
-    assert '"execution_count": 7' not in git(clone, 'show', 'HEAD:nbs/26_look.ipynb').stdout
+    assert '"execution_count": 7' not in git(clone, 'show', 'HEAD:nbs/27_look.ipynb').stdout
 
 
 def test_a_commit_of_a_part_is_refused_with_the_cure(clone):
     edit(clone)
-    git(clone, 'add', 'nbs/26_look.ipynb')
+    git(clone, 'add', 'nbs/27_look.ipynb')
     edit(clone, '04_loss', 'import', 'import ')
     refused = git(clone, 'commit', '-qm', 'part', check=False)
     assert refused.returncode == 1 and 'nbs/04_loss.ipynb' in refused.stderr and 'git add' in refused.stderr

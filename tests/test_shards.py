@@ -19,6 +19,8 @@ from mnist_vae.cli import main
 from mnist_vae.export import to_bytes
 from mnist_vae.formats import FORMATS
 from mnist_vae.generator import DigitGenerator
+from mnist_vae.morphology import measure
+from mnist_vae.sets import read_labelled
 from mnist_vae.shards import write_dataset
 
 N, SHARD, SEED = 60, 10, 3
@@ -122,6 +124,63 @@ def test_webdataset_streams_tar_files(sets, drawn):
     images, labels = drawn['train']
     assert len(read) == N
     assert all((image == images[i]).all() and label == labels[i] for i, (image, label) in enumerate(read))
+
+
+# --- traits ---
+
+@pytest.fixture(scope='module')
+def measured(drawn):
+    "What is known of the training images by their pixels."
+    return measure(torch.from_numpy(drawn['train'][0]))
+
+
+@pytest.mark.filterwarnings('ignore')
+def test_traits_are_columns_for_datasets(measured, tmp_path, monkeypatch):
+    for name in 'HF_HUB_OFFLINE', 'HF_DATASETS_OFFLINE': monkeypatch.setenv(name, '1')
+    folder = tmp_path / 'set'
+    argv = ['dataset', str(folder), '-n', '60', '--seed', '3', '--format', 'parquet', '--traits', '--shard', '10']
+    assert main(argv) == 0 and '--format parquet --split train --traits' in (folder / 'README.md').read_text()
+    rows = library('datasets').load_dataset(str(folder), cache_dir=str(tmp_path / 'cache'))['train']
+    for name, values in measured.items(): assert rows[name] == values.tolist()
+    assert len(rows[0]['latent']) == 20 and rows[0]['label'] == 0
+    rare, usual = np.argsort(rows['log_density'])[[0, -1]]
+    prior = DigitGenerator.load()._prior
+    z = torch.tensor(rows['latent'][:], dtype=torch.float64)
+    exact = prior.log_prob(z, torch.tensor(rows['label'][:]))
+    assert torch.allclose(exact, torch.tensor(rows['log_density'][:]).double(), atol=1e-3)
+    assert exact[rare] < exact[usual]
+
+
+@pytest.mark.filterwarnings('ignore')
+def test_traits_lie_beside_pictures_in_tar_files(measured, tmp_path):
+    write_dataset(tmp_path, N, SEED, 'webdataset', traits=True)
+    pattern = str(tmp_path / 'train-00000-of-00001.tar')
+    rows = [row for row, in library('webdataset').WebDataset(pattern, shardshuffle=False).decode().to_tuple('json')]
+    assert (np.float32([row['slant'] for row in rows]) == measured['slant'].numpy()).all()
+    assert len(rows[7]['latent']) == 20
+
+
+@pytest.mark.parametrize('format', ['idx', 'npz', 'png'])
+def test_traits_do_not_depend_on_who_makes_which_shard(measured, tmp_path, format):
+    "Nor on a disk that is full meanwhile; and they do not hide the images."
+    options = dict(seed=SEED, format=format, traits=True)
+    write_dataset(tmp_path / 'whole', N, shard=SHARD, **options)
+    with patch('os.fsync', side_effect=[None] * 9 + [OSError(28, 'No space left on device')]):
+        with pytest.raises(OSError, match='shards that are finished stay'):
+            write_dataset(tmp_path / 'parts', N, shard=SHARD, **options)
+    for rank in 1, 0: write_dataset(tmp_path / 'parts', N, shard=SHARD, rank=rank, world=2, **options)
+    assert tree(tmp_path / 'parts') == tree(tmp_path / 'whole')
+    write_dataset(tmp_path / 'whole', N, split='test', shard=SHARD, **options)
+    assert len(read_labelled(tmp_path / 'whole', split='train').images) == N
+    if format == 'npz':
+        with np.load(tmp_path / 'whole' / 'mnist.npz') as arrays:
+            assert arrays['x_train'].shape == arrays['x_test'].shape == (N, 28, 28) and 'slant_test' in arrays.files
+            assert (arrays['slant_train'] == measured['slant'].numpy()).all()
+        return
+    table = np.genfromtxt(tmp_path / 'whole' / 'train.csv', delimiter=',', names=True, dtype=None, encoding=None)
+    assert (table['slant'].astype(np.float32) == measured['slant'].numpy()).all()
+    assert (table['label'] == np.arange(N) % 10).all() and (tmp_path / 'whole' / 'test.csv').exists()
+    if format == 'png': assert all((tmp_path / 'whole' / file).exists() for file in table['file_name'])
 
 
 # --- the card and the manifest ---
