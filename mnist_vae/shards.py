@@ -442,12 +442,21 @@ def _quality(metrics: dict) -> str:
 Measured on digits drawn with these weights, by classifiers that took no part in their training. The documentation of
 mnist-vae explains the columns."""
 
+_TRAITS_NOTE = """
+## Traits
+
+With each image comes what is known of it: `slant` in degrees, `thickness`, `length`, `width` and `height` in pixels,
+`area` and `ink`, as Morpho-MNIST (Castro et al. 2019) defines them; `latent`, the numbers that were decoded to the
+image; and `log_density`, log p(z|y) of that latent in nats.
+"""
+
 def _card(manifest: dict, metrics: dict) -> str:
     "The README of a set."
     splits = [[split, f"{each['images']:,}", str(each['plan']['seed']), ', '.join(map(str, each['counts'])),
                f"`{each['content']}`"] for split, each in manifest['splits'].items()]
     head = [['split', 'images', 'seed', 'images of 0 to 9', 'content, SHA-256'], ['---'] * 5]
     commands = '\n'.join(each['command'] for each in manifest['splits'].values())
+    traits = _TRAITS_NOTE if any(each['plan']['traits'] for each in manifest['splits'].values()) else ''
     return f"""{_front_matter(manifest)}
 
 # Generated handwritten digits
@@ -456,7 +465,7 @@ def _card(manifest: dict, metrics: dict) -> str:
 these digits.
 
 {_table(head + splits)}
-
+{traits}
 ## Make it again
 
 With mnist-vae {manifest['mnist_vae']} and the weights `{manifest['weights']}`:

@@ -139,7 +139,9 @@ def test_traits_are_columns_for_datasets(measured, tmp_path, monkeypatch):
     for name in 'HF_HUB_OFFLINE', 'HF_DATASETS_OFFLINE': monkeypatch.setenv(name, '1')
     folder = tmp_path / 'set'
     argv = ['dataset', str(folder), '-n', '60', '--seed', '3', '--format', 'parquet', '--traits', '--shard', '10']
-    assert main(argv) == 0 and '--format parquet --split train --traits' in (folder / 'README.md').read_text()
+    assert main(argv) == 0
+    card = (folder / 'README.md').read_text()
+    assert '--format parquet --split train --traits' in card and '## Traits' in card
     rows = library('datasets').load_dataset(str(folder), cache_dir=str(tmp_path / 'cache'))['train']
     for name, values in measured.items(): assert rows[name] == values.tolist()
     assert len(rows[0]['latent']) == 20 and rows[0]['label'] == 0
