@@ -1,9 +1,10 @@
-"""Are the digits of web/generator.js those of Python, byte for byte, in Node, Chromium and Firefox?
+"""Are digits and readings of web/generator.js those of Python, byte for byte, in Node, Chromium and Firefox?
 
-    python benchmarks/same_bytes.py                 # 21,600 images of 12 seeds, and numbers, morphs, styles: minutes
+    python benchmarks/same_bytes.py                 # 21,600 images of 12 seeds, numbers, morphs, drawings: minutes
     python benchmarks/same_bytes.py --images 2      # 960 of them
 
-Engines that are not there are left out. It prints how many bytes are equal, and writes the counts to same_bytes.json.
+Engines that are not there are left out. It prints how many bytes are equal, and how many probabilities differ by no
+more than 1e-5, and writes the counts to same_bytes.json.
 """
 import json
 import shutil
@@ -18,8 +19,9 @@ import numpy as np
 import torch
 
 from common import arguments, save
-from mnist_vae.export import to_bytes
+from mnist_vae.export import png, to_bytes
 from mnist_vae.generator import DigitGenerator
+from mnist_vae.picture import read_picture
 from mnist_vae.web import write_weights
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,6 +32,16 @@ ENGINES = {
     'Chromium': ['chromium', 'chromium-browser', 'google-chrome'],
     'Firefox': ['firefox-esr', 'firefox'],
 }
+# Drawings on the pad, as strokes of points: a one whose centre of mass is between two pixels, a slashed zero with its
+# speck, a four of two strokes, a dot, a frame at the border.
+DRAWINGS = [
+    [[[140, 42], [140, 238]]],
+    [[[140, 30], [60, 90], [60, 200], [140, 250], [220, 200], [220, 90], [140, 30]],
+     [[200, 40], [80, 240]], [[20, 20]]],
+    [[[126, 42], [84, 154], [210, 154]], [[182, 42], [174, 252]]], [[[140, 140]]],
+    [[[5, 5], [275, 5], [275, 275], [5, 275], [5, 5]]],
+]
+CLOSE = 1e-5        # of probabilities
 PATIENCE = 600      # seconds for a browser, on a computer that is busy with other things
 
 
@@ -44,15 +56,45 @@ def plan(n: int) -> list[tuple[str, list]]:
               for step in range(1 + n // 4) for start in range(10)]
     values = torch.linspace(-2, 2, 4 * n).tolist()
     calls += [('inStyle', [[v, -v, values[-1 - i] / 2, v / 3]]) for i, v in enumerate(values)]
+    calls += [('probabilities', [digit, dict(n=1, seed=seed, temperature=1.5)])
+              for seed in range(n) for digit in range(10)]
+    calls += [('writeAs', ['0123456789', digit, dict(n=1, seed=n)]) for digit in range(10)]
+    calls += [('readPicture', [strokes]) for strokes in DRAWINGS + scrawls(n)]
     calls += [('at', [4 * v, 3 * values[-1 - i // 2]]) for i, v in enumerate(values)]
     return calls
 
 
+def scrawls(n: int) -> list[list]:
+    "`n` drawings of one to three crooked strokes."
+    rng = np.random.default_rng(0)
+    return [[rng.integers(0, 281, (rng.integers(2, 6), 2)).tolist() for _ in range(1 + i % 3)] for i in range(n)]
+
+
+def painted(strokes: list) -> np.ndarray:
+    "A drawing as the pad has it, uint8 (280, 280): what a round pen leaves, in arithmetic that JavaScript has, too."
+    y, x = np.mgrid[:280, :280] + .5
+    distance = np.full((280, 280), np.inf)
+    for stroke in strokes:
+        for (ax, ay), (bx, by) in zip(stroke, stroke[1:] or stroke):
+            along = (x - ax) * (bx - ax) + (y - ay) * (by - ay)
+            t = (along / max((bx - ax) ** 2 + (by - ay) ** 2, 1)).clip(0, 1)
+            dx, dy = x - ax - t * (bx - ax), y - ay - t * (by - ay)
+            distance = np.minimum(distance, np.sqrt(dx * dx + dy * dy))
+    return np.floor(255 * (11.5 - distance).clip(0, 1) + .5).astype(np.uint8)
+
+
 def by_python(gen: DigitGenerator, name: str, args: list) -> torch.Tensor:
-    "What a call of the plan gives in Python, as bytes."
+    "What a call of the plan gives in Python: bytes, or probabilities."
     *args, last = args
     options = last if isinstance(last, dict) else {}
     if not options: args = [*args, last]
+    if name == 'probabilities': return gen.probabilities(gen.generate(*args, **options)[0])
+    if name == 'writeAs':
+        text, digit = args
+        return to_bytes(gen.write(text, options['seed'], gen.generate(digit, **options)[0], digit)).flatten()
+    if name == 'readPicture':
+        drawing = png(torch.from_numpy(painted(*args)) / 255)
+        return to_bytes(read_picture(drawing, certainty=gen.certainty)).flatten()
     if name == 'restyle': images = gen.restyle(gen.generate(*args, **options)[0], *args)
     elif name == 'at': _, images = gen.at(*args)
     else: images = getattr(gen, {'inStyle': 'in_style'}.get(name, name))(*args, **options)
@@ -133,17 +175,19 @@ def draw(engine: str, folder: Path) -> np.ndarray:
     return np.frombuffer(how(found(engine), folder), np.uint8)
 
 
-def count(calls: list, expected: list[np.ndarray], drawn: np.ndarray) -> dict[str, dict[str, int]]:
-    "For each method: bytes, those that are equal, and the largest difference of grey levels."
-    if sum(map(len, expected)) != len(drawn): raise ValueError(f'{len(drawn):,} bytes, not {sum(map(len, expected)):,}')
+def count(calls: list, expected: list[np.ndarray], drawn: np.ndarray) -> dict[str, dict]:
+    "For each method: bytes, or probabilities, those that are equal, or close, and the largest difference."
+    n_bytes = sum(wanted.nbytes for wanted in expected)
+    if n_bytes != len(drawn): raise ValueError(f'{len(drawn):,} bytes, not {n_bytes:,}')
     counts, at = {}, 0
     for (name, _), wanted in zip(calls, expected):
-        got = drawn[at:at + len(wanted)]
-        at += len(wanted)
-        row = counts.setdefault(name, dict(bytes=0, equal=0, largest=0))
-        row['bytes'] += len(wanted)
-        row['equal'] += int((got == wanted).sum())
-        row['largest'] = max(row['largest'], int(np.abs(got.astype(int) - wanted).max()))
+        got = drawn[at:at + wanted.nbytes].copy().view(wanted.dtype)
+        at += wanted.nbytes
+        unit, close = ('bytes', 0) if wanted.dtype == np.uint8 else ('probabilities', CLOSE)
+        row, gap = counts.setdefault(name, {unit: 0, 'equal': 0, 'largest': 0}), np.abs(got.astype(float) - wanted)
+        row[unit] += len(wanted)
+        row['equal'] += int((gap <= close).sum())
+        row['largest'] = max(row['largest'], gap.max().item())
     return counts
 
 
@@ -155,6 +199,6 @@ if __name__ == '__main__':
         for engine in filter(found, ENGINES):
             figures[engine] = count(calls, expected, draw(engine, Path(folder)))
             for name, row in figures[engine].items():
-                print(f'{engine:9} {name:9} {row["equal"]:11,} of {row["bytes"]:11,} bytes equal, '
-                      f'largest difference {row["largest"]}')
+                (unit, n), (_, n_equal), (_, largest) = row.items()
+                print(f'{engine:9} {name:13} {n_equal:11,} of {n:11,} {unit} equal, largest difference {largest:g}')
     save(args.out, dict(images=args.images * len(SEEDS) * len(TEMPERATURES) * 10, seeds=len(SEEDS), engines=figures))

@@ -230,29 +230,38 @@ class DigitGenerator:
         without it, the model reads which. Slant and ink survive the change. ValueError for other input, or if it has
         ink in one row only.
         """
+        return self._model.draw(self._hand_of(image, digit), torch.arange(N_CLASSES)).view(-1, 28, 28).float()
+
+    def _hand_of(self, image, digit: int | None) -> Tensor:
+        "Latents (10, D) of all ten digits in the handwriting of `image`, as `restyle` takes it."
         digit = self.read(image) if digit is None else whole_number(digit, 'digit', 0, N_CLASSES - 1)
         image = _as_image(image)
         if (image > 0).any(1).sum() < 2:
             raise ValueError('image must have ink in more than one row to show a handwriting')
-        z = self._handwriting.carry(self._model.encode(image.view(1, -1))[0][0], digit, image)
-        return self._model.draw(z, torch.arange(N_CLASSES)).view(-1, 28, 28).float()
+        return self._handwriting.carry(self._model.encode(image.view(1, -1))[0][0], digit, image)
+
+    def _new_hand(self, digit: int, generator: torch.Generator) -> Tensor:
+        "Latents (10, D) of all ten digits in a handwriting that begins with the next `digit` of a stream."
+        y = torch.tensor([digit])
+        z = self._prior.sample(y, generator)
+        return self._handwriting.carry(z[0], digit, self._model.draw(z, y).view(28, 28))
 
     @neutral()
     @torch.no_grad()
-    def write(self, text: str, seed: int | None = None) -> Tensor:
-        """A number in one handwriting, a new one for each seed: float32 (28, 28·len(text)) in [0, 1].
+    def write(self, text: str, seed: int | None = None, hand=None, digit: int | None = None) -> Tensor:
+        """A number in one handwriting, a new one for each seed, or that of `hand`: float32 (28, 28·len(text)) in [0, 1].
 
-        `text` is 1 to 20 digits. The same digit never looks quite the same twice. More digits after it do not change
-        the beginning. ValueError for other input.
+        `text` is 1 to 20 digits. `hand` is an image (28, 28) and `digit` what it shows, as for `restyle`. The same
+        digit never looks quite the same twice; `seed` chooses how. More digits after it do not change the beginning.
+        ValueError for other input.
         """
         if not is_number(text):
             raise ValueError(f'text must be 1 to {MAX_TEXT} digits from 0 to 9, not {text!r:.40}')
-        digits, generator, hand = torch.tensor([int(c) for c in text]), _generator(seed), self._handwriting
-        z = self._prior.sample(digits[:1], generator)
-        first = self._model.draw(z, digits[:1]).view(28, 28)
-        z = hand.carry(z[0], digits[0].item(), first)[digits]                            # (L, D)
+        digits, generator = torch.tensor([int(c) for c in text]), _generator(seed)
+        ten = self._new_hand(digits[0].item(), generator) if hand is None else self._hand_of(hand, digit)
+        z = ten[digits]                                                                  # (L, D)
         noise = to_normal(torch.rand(z.shape, generator=generator, dtype=z.dtype))
-        z = z + JITTER * torch.einsum('nij,nj->ni', hand.root[digits], noise)
+        z = z + JITTER * torch.einsum('nij,nj->ni', self._handwriting.root[digits], noise)
         return self._model.draw(z, digits).view(-1, 28, 28).transpose(0, 1).reshape(28, -1).float()
 
     @cached_property

@@ -8,7 +8,7 @@ __all__ = ['MAX_BYTES', 'MAX_OWN_BYTES', 'MAX_SIDE', 'MAX_DECODING', 'FORMATS', 
            'essential', 'decode', 'read_picture']
 
 # %% ../nbs/17_picture.ipynb #imports
-import io
+import io, math
 from collections.abc import Callable
 from threading import Lock
 
@@ -35,13 +35,15 @@ def _scaled(ink: np.ndarray, side: int = 20) -> np.ndarray:
     method = PIL.Image.Resampling.BOX if scale < 1 else PIL.Image.Resampling.BICUBIC
     return np.asarray(PIL.Image.fromarray(ink.astype(np.float32)).resize(size, method)).clip(0, 1)
 
+_TIE = 1e-4            # a centre of mass half way between two pixels but for rounding errors is half way
+
 def _corner_of(ink: np.ndarray) -> tuple[int, int]:
     "Row and column of 28×28 where ink, at most 28×28, starts if its centre of mass falls into pixel 14, as in MNIST."
     corner = []
     for axis, n in enumerate(ink.shape):
-        mass = ink.sum(1 - axis)
+        mass = ink.sum(1 - axis, dtype=float)
         middle = (mass @ np.arange(n)) / mass.sum()
-        corner.append(min(max(round(14 - middle), 0), 28 - n))
+        corner.append(min(max(math.ceil(13.5 - middle - _TIE), 0), 28 - n))
     return tuple(corner)
 
 def centre(ink: np.ndarray) -> Tensor:

@@ -23,6 +23,7 @@ from .generator import DigitGenerator, default_weights
 from .look import BUTTON, DARK, DESCRIPTION, INTRODUCTION, LIGHT, SITE, SOURCE, TITLE, css_variables
 from .model import N_CLASSES, VAE
 from .prior import ClassPrior
+from .reader import reader_of
 
 # %% ../nbs/29_web.ipynb #pack
 MAGIC, VERSION = b'MNISTVAE', 1
@@ -62,6 +63,22 @@ def _layers(name: str, layers: list[nn.Linear]) -> dict[str, Tensor]:
         tensors[f'{name}.{i}.weight'] = layer.weight.detach().T
         tensors[f'{name}.{i}.bias'] = layer.bias.detach()
     return tensors
+
+def _normalisation(name: str, norm: nn.Module) -> dict[str, Tensor]:
+    "What batch normalisation multiplies each channel by, and adds to it, in double precision."
+    scale = norm.weight.detach().double() / (norm.running_var.double() + norm.eps).sqrt()
+    return {f'{name}.scale': scale, f'{name}.shift': norm.bias.detach().double() - norm.running_mean.double() * scale}
+
+def _reader_tensors(reader: nn.Module) -> dict[str, Tensor]:
+    "Filters as (5, 5, channels, filters), the layer behind them as (4, 4, channels, 128)."
+    filters = [layer for layer in reader.hidden if isinstance(layer, nn.Conv2d)]
+    norms = [layer for layer in reader.hidden if isinstance(layer, nn.BatchNorm2d | nn.BatchNorm1d)]
+    (flat,), out = (layer for layer in reader.hidden if isinstance(layer, nn.Linear)), reader.out[-1]
+    of_places = flat.weight.detach().view(-1, filters[-1].out_channels, 4, 4)                    # (128, C, 4, 4)
+    tensors = {f'reader.{i}.weight': layer.weight.detach().permute(2, 3, 1, 0) for i, layer in enumerate(filters)}
+    for i, norm in enumerate(norms): tensors |= _normalisation(f'reader.{i}', norm)
+    tensors['reader.2.weight'] = of_places.permute(2, 3, 1, 0)
+    return tensors | {'reader.out.weight': out.weight.detach().T, 'reader.out.bias': out.bias.detach()}
 
 def _prior_tensors(prior: dict[str, Tensor]) -> dict[str, Tensor]:
     return {
@@ -103,16 +120,20 @@ def _drawing(gen: DigitGenerator, model: VAE, content: dict) -> bytes:
     tensors |= _prior_tensors(content['prior']) | _hand_tensors(gen) | _style_tensors(gen)
     return pack(tensors, part='drawing', **_facts(gen, content))
 
+def _reading(gen: DigitGenerator, model: VAE, content: dict) -> bytes:
+    "What reads a digit and its handwriting from an image, as a file: the encoder, and the reader if there is one."
+    encoder = model.encoder
+    tensors = _layers('encoder', [encoder.hidden[0], encoder.hidden[2], encoder.mu])
+    if content['reader'] is not None: tensors |= _reader_tensors(reader_of(content['reader']))
+    return pack(tensors, part='encoder', **_facts(gen, content))
+
 def browser_weights(checkpoint: str | os.PathLike | None = None) -> dict[str, bytes]:
     """The files that JavaScript loads, by name, of a checkpoint, by default of the one that ships.
 
-    `weights.bin` draws, `encoder.bin` reads a handwriting from an image. Raises what `load_checkpoint` raises.
+    `weights.bin` draws, `encoder.bin` reads images. Raises what `load_checkpoint` raises.
     """
-    gen, model, content = _read(checkpoint)
-    encoder = model.encoder
-    reading = _layers('encoder', [encoder.hidden[0], encoder.hidden[2], encoder.mu])
-    return {'weights.bin': _drawing(gen, model, content),
-            'encoder.bin': pack(reading, part='encoder', **_facts(gen, content))}
+    read = _read(checkpoint)
+    return {'weights.bin': _drawing(*read), 'encoder.bin': _reading(*read)}
 
 def write_weights(folder: str | os.PathLike, checkpoint: str | os.PathLike | None = None) -> list[Path]:
     """Write `weights.bin` and `encoder.bin` of a checkpoint into a folder that exists. Returns their paths.
@@ -124,8 +145,10 @@ def write_weights(folder: str | os.PathLike, checkpoint: str | os.PathLike | Non
     return list(targets)
 
 # %% ../nbs/29_web.ipynb #page
-_COPIED = ('page.css', 'map.css', 'page.js', 'address.js', 'files.js', 'map.js', 'generator.js', 'random.js',
-           'weights.js', 'service-worker.js')
+_COPIED = ('page.css', 'pad.css', 'map.css', 'page.js', 'elements.js', 'address.js', 'hand.js', 'files.js', 'pad.js',
+           'map.js', 'generator.js', 'layers.js', 'picture.js', 'random.js', 'reader.js', 'weights.js',
+           'service-worker.js')
+_LATER = ('encoder.bin',)          # what the browser fetches once somebody draws, or has nothing else to do
 
 def web_folder() -> Path:
     "Where the parts of the page lie: in the installed package, or in the clone around it."
@@ -145,7 +168,7 @@ def _index(folder: Path) -> str:
     texts = {name: escape(text) for name, text in texts.items()}
     colours = dict(light_paper=LIGHT['paper'], dark_paper=DARK['paper'])
     return Template((folder/'index.html').read_text('utf-8')).substitute(
-        texts, **colours, map=(folder/'map.html').read_text('utf-8'))
+        texts, **colours, **{name: (folder/f'{name}.html').read_text('utf-8') for name in ('pad', 'map')})
 
 def _manifest() -> str:
     icons = [dict(src=f'icon-{side}.png', sizes=f'{side}x{side}', type='image/png') for side in (192, 512)]
@@ -158,16 +181,17 @@ def page_files(checkpoint: str | os.PathLike | None = None) -> dict[str, bytes]:
 
     Raises what `load_checkpoint` raises.
     """
-    folder, (gen, model, content) = web_folder(), _read(checkpoint)
+    folder, (gen, *others) = web_folder(), _read(checkpoint)
     seven = F.pad(gen.generate(7, n=1, seed=0, temperature=0)[0], (2, 2, 2, 2))                  # (32, 32)
     files = {name: (folder/name).read_bytes() for name in _COPIED}
     files |= {f'icon-{side}.png': png(seven, scale=side // 32) for side in (192, 512)}
-    files['weights.bin'] = _drawing(gen, model, content)
+    files |= {'weights.bin': _drawing(gen, *others), 'encoder.bin': _reading(gen, *others)}
     texts = {'index.html': _index(folder), 'palette.css': _palette(), 'manifest.webmanifest': _manifest()}
     files |= {name: text.encode() for name, text in texts.items()}
     version = hashlib.sha256(b''.join(files[name] for name in sorted(files))).hexdigest()[:16]
-    kept = ['./', *sorted(files.keys() - {'index.html', 'service-worker.js'})]
-    files['kept.js'] = f'self.KEPT = {json.dumps(dict(version=version, files=kept), indent=1)};\n'.encode()
+    kept = ['./', *sorted(files.keys() - {'index.html', 'service-worker.js', *_LATER})]
+    facts = dict(version=version, files=kept, later=_LATER)
+    files['kept.js'] = f'self.KEPT = {json.dumps(facts, indent=1)};\n'.encode()
     return files
 
 def write_page(folder: str | os.PathLike, checkpoint: str | os.PathLike | None = None) -> int:

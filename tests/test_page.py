@@ -1,4 +1,5 @@
 """The page without a server, in a browser, as a person uses it: in a subfolder of a plain static host."""
+import base64
 import functools
 import io
 import re
@@ -8,13 +9,18 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import expect
 
-from mnist_vae.export import sheet, svg, to_bytes
+from conftest import ROOT
+from mnist_vae.export import png, sheet, svg, to_bytes
 from mnist_vae.generator import DigitGenerator
-from mnist_vae.web import write_page
+from mnist_vae.picture import read_picture
+from mnist_vae.web import browser_weights, write_page
+from test_pad_and_map import FOUR, SEVEN, draw, draw_by_finger, pad
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -130,6 +136,118 @@ def test_number_sliders_morph_and_map(host, page, gen):
     assert page.faults == []
 
 
+SCRIBBLE = [[(.1, .1), (.9, .2), (.15, .85), (.9, .75), (.25, .45), (.8, .4), (.35, .1)]]
+
+
+def on_the_pad(page, gen):
+    "The drawing on the pad as Python sees it."
+    data = base64.b64decode(pad(page).evaluate('canvas => canvas.toDataURL()').partition(',')[2])
+    return read_picture(data, certainty=gen.certainty)
+
+
+def writes(page, words, has=True):
+    "Wait until the model says `words`, and all ten digits are there, or not."
+    expect(page.locator('#read-words')).to_have_text(words)
+    expect(page.locator('#ten')).to_be_visible(visible=has)
+    page.evaluate('new Promise(done => requestAnimationFrame(() => setTimeout(() => setTimeout(done))))')
+
+
+def test_the_ten_follow_the_pen_and_are_those_of_python(host, page, gen):
+    visit(page, f'{host.address}?tab=Handwriting')
+    draw(page, FOUR[:1])
+    page.wait_for_function("document.querySelector('#ten').ariaLabel?.includes('in this handwriting')")
+    before = drawn(page, '#ten')
+    box = pad(page).bounding_box()
+    page.mouse.move(box['x'] + .65 * box['width'], box['y'] + .15 * box['height'])
+    page.mouse.down()
+    page.mouse.move(box['x'] + .62 * box['width'], box['y'] + .9 * box['height'], steps=6)
+    writes(page, 'I read a 4. Wrong?')
+    assert not np.array_equal(drawn(page, '#ten'), before), 'while the pen is down'
+    page.mouse.up()
+    writes(page, 'I read a 4. Wrong?')
+    image = on_the_pad(page, gen)
+    assert same(page, '#mine', image[None]) and same(page, '#ten', sheet(gen.restyle(image, 4), 5)[None])
+    page.locator('#my-number').fill('31')
+    wait_for(page, 'The number 31 in this handwriting', '#my-line')
+    assert drawn(page, '#my-line')[0].shape == (28, 56)
+    expect(pad(page)).to_have_accessible_name(re.compile('It has 2 strokes'))
+    expect(page.locator('.pad-said')).to_have_text('I read a 4. Wrong?')
+    assert page.faults == []
+
+
+def test_correction_undo_sample_and_clear(host, page, gen):
+    visit(page, f'{host.address}?tab=Handwriting')
+    draw(page, SEVEN)
+    writes(page, 'I read a 7. Wrong?')
+    image = on_the_pad(page, gen)
+    page.locator('#told').select_option('1')
+    writes(page, 'You say it is a 1.')
+    assert same(page, '#ten', sheet(gen.restyle(image, 1), 5)[None])
+    page.get_by_role('tab', name='Number').click()
+    page.get_by_role('tab', name='Handwriting').click()
+    writes(page, 'You say it is a 1.')
+    page.get_by_role('button', name='bold 5').press('Enter')
+    writes(page, 'I read a 5. Wrong?')
+    expect(pad(page)).to_have_accessible_name(re.compile('It shows a picture'))
+    page.get_by_role('button', name='bold 5').press('Enter')
+    writes(page, 'You say it is a 1.')
+    page.get_by_role('button', name='Undo').click()
+    expect(page.locator('#ten')).to_be_hidden()
+    draw(page, SEVEN)
+    writes(page, 'I read a 7. Wrong?')
+    page.get_by_role('button', name='bold 5').click()
+    draw(page, FOUR)
+    writes(page, 'I read a 4. Wrong?')
+    expect(page.get_by_role('button', name='bold 5')).to_have_attribute('aria-pressed', 'false')
+    page.get_by_role('button', name='Clear', exact=True).click()
+    expect(page.get_by_text('Draw a digit here')).to_be_visible()
+    expect(page.locator('#ten')).to_be_hidden()
+
+
+def test_doubt_is_said_with_one_tap_for_each_answer(host, page):
+    visit(page, f'{host.address}?tab=Handwriting')
+    draw(page, SCRIBBLE)
+    expect(page.locator('#read-words')).to_have_text(re.compile(r'^(An? \d, or an? \d\?|I cannot tell which digit this is\.)$'))
+    answers = page.locator('#choices button')
+    assert answers.count() in (2, 3)
+    digit = answers.last.text_content()[-1]
+    answers.last.click()
+    expect(page.locator('#read-words')).to_have_text(re.compile(f'^You say it is an? {digit}.$'))
+    expect(answers).to_have_count(0)
+
+
+def test_drawn_by_finger(host, browser):
+    with browser.new_context(viewport=dict(width=375, height=667), has_touch=True, is_mobile=True) as context:
+        page = context.new_page()
+        visit(page, f'{host.address}?tab=Handwriting')
+        draw_by_finger(page, FOUR)
+        writes(page, 'I read a 4. Wrong?')
+        ten = page.locator('#ten').bounding_box()
+        assert page.evaluate('scrollY') == 0, 'the page does not move under the finger'
+        assert ten['y'] > pad(page).bounding_box()['y'] and ten['y'] + ten['height'] <= 720, 'nearly all are in view'
+
+
+def test_a_picture_is_read_and_a_bad_one_changes_nothing(host, page, gen, tmp_path):
+    three = F.pad(gen.generate(3, 1, seed=1)[0], (20, 5, 3, 30))
+    (tmp_path / 'three.png').write_bytes(png(1 - three, 6))
+    (tmp_path / 'blank.png').write_bytes(png(torch.zeros(40, 40)))
+    (tmp_path / 'text.png').write_text('<script>alert(1)</script>')
+    visit(page, f'{host.address}?tab=Handwriting')
+    page.set_input_files('input[type=file]', tmp_path / 'three.png')
+    writes(page, 'I read a 3. Wrong?')
+    expect(pad(page)).to_have_accessible_name(re.compile('It shows a picture'))
+    ten = drawn(page, '#ten')
+    for name, message in ('blank', 'shows no digit'), ('text', 'cannot be read'):
+        page.set_input_files('input[type=file]', tmp_path / f'{name}.png')
+        expect(page.locator('#hand-note')).to_contain_text(message)
+        assert np.array_equal(drawn(page, '#ten'), ten)
+    page.locator('#hand-written').get_by_role('button', name='ZIP').wait_for()
+    with page.expect_download() as download:
+        page.locator('#hand-written').get_by_role('button', name='ZIP').click()
+    archive = zipfile.ZipFile(download.value.path())
+    assert Image.open(io.BytesIO(archive.read('3_digit_3.png'))).size == (224, 224)
+
+
 def test_downloads_open_elsewhere(host, page, gen):
     visit(page, f'{host.address}?digit=5&seed=8')
     five = gen.generate(5, seed=8)
@@ -170,9 +288,16 @@ def test_works_offline_after_the_first_visit(page, gen, tmp_path):
     visit(page, host.address)
     page.evaluate('''new Promise(done => navigator.serviceWorker.controller ? done()
         : navigator.serviceWorker.addEventListener('controllerchange', () => done()))''')
+    page.evaluate('''async () => {
+        const address = new URL('encoder.bin', location);
+        while (!await caches.match(address)) await new Promise(requestAnimationFrame);
+    }''')
     host.stop()
     visit(page, f'{host.address}?digit=2&seed=6')
     assert same(page, '#five canvas', gen.generate(2, seed=6))
+    page.get_by_role('tab', name='Handwriting').click()
+    draw(page, SEVEN)
+    writes(page, 'I read a 7. Wrong?')
 
 
 @pytest.mark.parametrize('damage', ['missing', 'short', 'changed'])
@@ -192,13 +317,34 @@ def test_damaged_weights_are_said_and_can_be_mended(page, gen, tmp_path, damage)
     host.stop()
 
 
+@pytest.mark.parametrize('damage', ['missing', 'short', 'of other weights'])
+def test_a_damaged_encoder_is_said_and_can_be_mended(page, tmp_path, damage):
+    host = Host(tmp_path)
+    file = host.page / 'encoder.bin'
+    whole = file.read_bytes()
+    if damage == 'missing': file.unlink()
+    elif damage == 'short': file.write_bytes(whole[:10**6])
+    else: file.write_bytes(browser_weights(ROOT / 'nbs' / 'plain.pth')['encoder.bin'])
+    visit(page, f'{host.address}?tab=Handwriting')
+    expect(page.get_by_role('alert')).to_contain_text('The page cannot read digits')
+    draw(page, SEVEN)
+    file.write_bytes(whole)
+    page.get_by_role('button', name='Try again').click()
+    writes(page, 'I read a 7. Wrong?')
+    expect(page.locator('#encoder-trouble')).to_be_hidden()
+    host.stop()
+
+
 @pytest.mark.parametrize('scheme', ['light', 'dark'])
-@pytest.mark.parametrize('tab', ['Generate', 'Number', 'Explore'])
+@pytest.mark.parametrize('tab', ['Generate', 'Handwriting', 'Number', 'Explore'])
 def test_anybody_can_use_it(host, browser, scheme, tab):
     "No fault that axe finds, nothing wider than a small telephone, and tabs by arrow keys."
     with browser.new_context(color_scheme=scheme, viewport=dict(width=320, height=640)) as context:
         page = context.new_page()
         visit(page, f'{host.address}?tab={tab}')
+        if tab == 'Handwriting':
+            draw(page, SEVEN)
+            writes(page, 'I read a 7. Wrong?')
         assert Axe().run(page).violations_count == 0
         assert page.evaluate('document.documentElement.scrollWidth') <= 320
         page.get_by_role('tab', name=tab).press('ArrowRight')

@@ -14,6 +14,7 @@ import same_bytes
 from conftest import CI, ROOT
 
 ENGINES = list(same_bytes.ENGINES)
+MODULES = 'generator', 'layers', 'picture', 'random', 'reader', 'weights'
 pytestmark = pytest.mark.slow
 
 
@@ -31,16 +32,21 @@ def test_same_bytes(plan, engine):
         pytest.skip(f'{engine} is not on the PATH')
     calls, folder, expected = plan
     counts = same_bytes.count(calls, expected, same_bytes.draw(engine, folder))
-    assert {name: row['bytes'] - row['equal'] for name, row in counts.items()} == dict.fromkeys(counts, 0)
+    for name, (n, n_equal, _) in ((name, row.values()) for name, row in counts.items()): assert n == n_equal, name
+    assert counts['probabilities']['probabilities'] == 100 and counts['readPicture']['bytes'] == 6 * 784
     assert counts['generate']['bytes'] == 480 * 784
 
 
 def test_a_wrong_byte_is_counted(plan):
     calls, _, expected = plan
-    drawn = same_bytes.np.concatenate(expected)
+    drawn = same_bytes.np.concatenate([part.view('u1') for part in expected])
     drawn[0] ^= 3
-    counts = same_bytes.count(calls, expected, drawn)
+    far = expected[[name for name, _ in calls].index('probabilities')].copy()
+    far[0] += 2e-5
+    moved = [far if name == 'probabilities' else part for (name, _), part in zip(calls, expected)]
+    counts = same_bytes.count(calls, moved, drawn)
     assert counts['generate']['bytes'] - counts['generate']['equal'] == 1 and counts['generate']['largest'] in (1, 3)
+    assert counts['probabilities']['equal'] < 100
     with pytest.raises(ValueError, match='bytes, not'): same_bytes.count(calls, expected, drawn[1:])
 
 
@@ -50,7 +56,9 @@ def test_all_engines_and_twenty_thousand_images_were_compared():
     assert figures['images'] >= 20_000 and figures['seeds'] >= 10 and list(figures['engines']) == ENGINES
     for counts in figures['engines'].values():
         assert counts['generate']['bytes'] == counts['generate']['equal'] == figures['images'] * 784
-        for row in counts.values(): assert row['equal'] >= .9999 * row['bytes'] and row['largest'] <= 1
+        for name, (n, n_equal, largest) in ((name, row.values()) for name, row in counts.items()):
+            assert n_equal >= .9999 * n and largest <= 1, name
+        assert counts['probabilities']['largest'] <= 1e-5 and counts['readPicture']['bytes'] >= 40 * 784
 
 
 def npm(folder, *args: str) -> subprocess.CompletedProcess:
@@ -77,8 +85,8 @@ def test_package(tmp_path):
     package = tmp_path / 'package'
     names = {str(path.relative_to(package)) for path in package.rglob('*') if path.is_file()}
     assert names == {
-        'package.json', 'README.md', 'LICENSE', 'generator.js', 'random.js', 'weights.js',
-        'types/generator.d.ts', 'types/random.d.ts', 'types/weights.d.ts',
+        'package.json', 'README.md', 'LICENSE', *(f'{name}.js' for name in MODULES),
+        *(f'types/{name}.d.ts' for name in MODULES),
     }
     assert 'seed?: number' in (tmp_path / 'package/types/generator.d.ts').read_text()
     about = json.loads((tmp_path / 'package/package.json').read_text())
@@ -92,9 +100,10 @@ def test_example_of_the_package(plan, tmp_path):
     (program,) = re.findall(r'```js\n(.*?)```', readme, re.S)
     package = tmp_path / 'node_modules/mnist-digit-generator'
     package.mkdir(parents=True)
-    for name in ('package.json', 'generator.js', 'random.js', 'weights.js'): shutil.copy(ROOT / 'web' / name, package)
-    shutil.copy(plan[1] / 'weights.bin', tmp_path)
+    for name in ('package.json', *(f'{name}.js' for name in MODULES)): shutil.copy(ROOT / 'web' / name, package)
+    for name in ('weights.bin', 'encoder.bin'): shutil.copy(plan[1] / name, tmp_path)
     (tmp_path / 'example.mjs').write_text(program)
     run = subprocess.run(['node', 'example.mjs'], cwd=tmp_path, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert run.stdout.split()[0] == '3920', 'five images'
+    assert run.stdout.split()[-1] == '7', 'what it reads'

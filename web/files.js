@@ -195,13 +195,16 @@ export function npz(images, labels, seed) {
  *
  * @param {Bytes} images  n·784
  * @param {number[]} labels
- * @param {number} seed
+ * @param {{seed?: number, scale?: number}} [options]
  */
-export async function zipOfPngs(images, labels, seed) {
+export async function zipOfPngs(images, labels, { seed, scale = 1 } = {}) {
   const places = String(Math.max(labels.length - 1, 0)).length;
   const names = labels.map((label, i) => `${String(i).padStart(places, "0")}_digit_${label}.png`);
-  const pictures = await Promise.all(names.map((_, i) => png(sheet(images.slice(i * PIXELS, (i + 1) * PIXELS), 1))));
-  const table = ["file,label,seed", ...names.map((name, i) => `${name},${labels[i]},${seed}`), ""].join("\n");
+  const pictures = await Promise.all(names.map((_, i) => {
+    const levels = images.slice(i * PIXELS, (i + 1) * PIXELS);
+    return png({ levels, width: SIDE, height: SIDE }, { scale });
+  }));
+  const table = ["file,label,seed", ...names.map((name, i) => `${name},${labels[i]},${seed ?? ""}`), ""].join("\n");
   /** @type {[string, Uint8Array][]} */
   const entries = names.map((name, i) => [name, pictures[i]]);
   return zip([...entries, ["labels.csv", TEXT.encode(table)]]);

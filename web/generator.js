@@ -5,7 +5,9 @@
  * are added up does not show in a grey level.
  */
 
+import { layers, linear, relu } from "./layers.js";
 import { Stream, toNormal } from "./random.js";
+import { Reader } from "./reader.js";
 import { WeightsError, bytesOf, readWeights } from "./weights.js";
 
 export { WeightsError };
@@ -84,7 +86,9 @@ export class DigitGenerator {
     this.tensors = tensors;
     /** @type {Weights | null} */
     this.encoder = null;
-    this.decode = makeDecoder(tensors, header.tone);
+    /** @type {Reader | null} */
+    this.reader = null;
+    this.logits = makeDecoder(tensors);
     this.prior = new ClassPrior(tensors);
     this.hand = new Handwriting(tensors);
   }
@@ -100,7 +104,7 @@ export class DigitGenerator {
   }
 
   /**
-   * Load what `restyle` needs besides: the encoder's part of the same weights.
+   * Load what `read`, `probabilities` and `restyle` need besides: the encoder's part of the same weights.
    *
    * @param {Source} source
    * @returns {Promise<void>} rejected by a `WeightsError` if there is no such file, or it cannot be used
@@ -111,6 +115,14 @@ export class DigitGenerator {
       throw new WeightsError('decoder and encoder are of different weights: make both anew with "mnist-vae web"');
     }
     this.encoder = encoder;
+    this.reader = Reader.isIn(encoder.tensors) ? new Reader(encoder.tensors) : null;
+  }
+
+  /** Grey levels of 784 pixels. @param {Float64Array} z @param {Float64Array} label  a row of ten numbers */
+  decode(z, label) {
+    const pixels = this.logits(z, label);
+    for (let i = 0; i < pixels.length; i++) pixels[i] = levels(1 / (1 + Math.exp(-pixels[i])), this.header.tone);
+    return pixels;
   }
 
   /**
@@ -170,43 +182,105 @@ export class DigitGenerator {
   }
 
   /**
-   * A number in one handwriting, a new one for each seed.
+   * A number in one handwriting, a new one for each seed, or that of an image.
    *
    * @param {string} text  1 to 20 digits
    * @param {object} [options]
    * @param {number} [options.seed]
+   * @param {ArrayLike<number>} [options.hand]  an image as for `restyle`, whose handwriting it is
+   * @param {number} [options.digit]  what `hand` shows; without it, the model reads which
    * @returns {Float32Array<ArrayBuffer>} one image, 28 rows of 28·length
    */
-  write(text, { seed } = {}) {
+  write(text, { seed, hand, digit } = {}) {
     if (!isNumber(text)) {
       throw new RangeError(`text must be 1 to ${MAX_TEXT} digits from 0 to 9, not ${shown(text)}`);
     }
     const digits = Array.from(text, Number);
     const stream = streamOf(seed);
-    const z = this.prior.sample(digits[0], stream);
-    const styled = this.hand.carry(z, digits[0], this.decode(z, oneHot(digits[0])));
+    const styled = hand === undefined ? this.newHand(digits[0], stream) : this.handOf(hand, digit);
     const images = digits.map((digit) => this.decode(this.hand.vary(styled[digit], digit, stream), oneHot(digit)));
     return sideBySide(images);
+  }
+
+  /**
+   * How likely an image shows each digit, of sum 1. It needs `loadEncoder` first.
+   *
+   * The reader says it, which for a scribble or a blot finds no digit likely; for weights without one, Bayes' rule.
+   *
+   * @param {ArrayLike<number>} image  784 bytes or numbers from 0 to 1, ink bright on dark, centred as MNIST's are
+   * @returns {Float32Array<ArrayBuffer>} 10
+   */
+  probabilities(image) {
+    const pixels = checkImage(image);
+    this.needEncoder();
+    return softmax(this.reader ? this.reader.logits(pixels) : this.logJoint(pixels));
+  }
+
+  /**
+   * The digit that an image most likely shows, as `probabilities` says.
+   *
+   * @param {ArrayLike<number>} image
+   * @returns {number}
+   */
+  read(image) {
+    const likely = this.probabilities(image);
+    return likely.indexOf(Math.max(...likely));
+  }
+
+  /** log p(x|z, y) + log p(z|y) at the latent z of an image, for each digit y. @param {Float64Array} pixels  784 */
+  logJoint(pixels) {
+    const z = this.encode(pixels);
+    return Float64Array.from(digits(), (digit) => {
+      let sum = this.prior.logDensity(z, digit);
+      this.logits(z, oneHot(digit)).forEach((logit, i) => {
+        sum += pixels[i] * logit - softplus(logit);
+      });
+      return sum;
+    });
   }
 
   /**
    * All ten digits in the handwriting of an image. It needs `loadEncoder` first.
    *
    * @param {ArrayLike<number>} image  784 bytes or numbers from 0 to 1, ink bright on dark, centred as MNIST's are
-   * @param {number} digit  what it shows
+   * @param {number} [digit]  what it shows; without it, the model reads which
    * @returns {Float32Array<ArrayBuffer>} 10·784
    */
   restyle(image, digit) {
+    return this.drawAll(this.handOf(image, digit));
+  }
+
+  /**
+   * The latents of all ten digits in a handwriting that begins with `digit`.
+   * @param {number} digit
+   * @param {Stream} stream
+   */
+  newHand(digit, stream) {
+    const z = this.prior.sample(digit, stream);
+    return this.hand.carry(z, digit, this.decode(z, oneHot(digit)));
+  }
+
+  /**
+   * The latents of all ten digits in the handwriting of an image.
+   * @param {ArrayLike<number>} image
+   * @param {number} [digit]
+   */
+  handOf(image, digit = this.read(image)) {
     wholeNumber(digit, "digit", 0, CLASSES - 1);
-    const pixels = checkImage(image);
-    const z = this.encode(pixels);
-    return this.drawAll(this.hand.carry(z, digit, pixels));
+    const pixels = checkHandwriting(image);
+    return this.hand.carry(this.encode(pixels), digit, pixels);
+  }
+
+  /** @returns {Weights} */
+  needEncoder() {
+    if (!this.encoder) throw new Error("load the encoder first: await generator.loadEncoder(…)");
+    return this.encoder;
   }
 
   /** The latent of an image. @param {Float64Array} pixels  784 @returns {Float64Array} */
   encode(pixels) {
-    if (!this.encoder) throw new Error("load the encoder first: await generator.loadEncoder(…)");
-    return layers(this.encoder.tensors, "encoder", 3).reduce(
+    const { tensors } = this.needEncoder();
+    return layers(tensors, "encoder", 3).reduce(
       (x, layer, i) => linear(i ? relu(x) : x, layer.weight, layer.bias), pixels,
     );
   }
@@ -580,13 +654,12 @@ function slantAndInk(image) {
 }
 
 /**
- * The decoder: from a latent and a label, a row of ten numbers, to 784 pixels.
+ * The decoder: from a latent and a label, a row of ten numbers, to the logits of 784 pixels.
  *
  * @param {Record<string, Numbers>} tensors
- * @param {Tone} tone
  * @returns {(z: Float64Array, label: Float64Array) => Float64Array}
  */
-function makeDecoder(tensors, tone) {
+function makeDecoder(tensors) {
   const [first, ...others] = layers(tensors, "decoder", 3);
   return (z, label) => {
     const input = new Float64Array(z.length + CLASSES);
@@ -594,17 +667,21 @@ function makeDecoder(tensors, tone) {
     input.set(label, z.length);
     let x = linear(input, first.weight, first.bias);
     for (const { weight, bias } of others) x = linear(relu(x), weight, bias);
-    for (let i = 0; i < x.length; i++) x[i] = levels(1 / (1 + Math.exp(-x[i])), tone);
     return x;
   };
 }
 
-/** @param {Record<string, Numbers>} tensors @param {string} name @param {number} n */
-function layers(tensors, name, n) {
-  return Array.from({ length: n }, (_, i) => ({
-    weight: tensors[`${name}.${i}.weight`],
-    bias: tensors[`${name}.${i}.bias`],
-  }));
+/** log(1 + eˣ) @param {number} x */
+function softplus(x) {
+  return Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x)));
+}
+
+/** @param {Float64Array} logs */
+function softmax(logs) {
+  const top = Math.max(...logs);
+  const parts = logs.map((log) => Math.exp(log - top));
+  const whole = parts.reduce((sum, part) => sum + part, 0);
+  return Float32Array.from(parts, (part) => part / whole);
 }
 
 /**
@@ -620,48 +697,6 @@ export function levels(s, tone) {
   const rising = (s - black) * (FULL / (white - black));
   const full = (1 - s) * (-(1 - FULL) / (1 - white)) + 1;
   return Math.max(Math.min(rising, full), 0);
-}
-
-/**
- * A layer: bias + Σᵢ xᵢ · row i of the weight. Half of all xᵢ are 0 and take no time; four rows at a time halve the
- * rest.
- *
- * @param {Float64Array} x
- * @param {Numbers} weight  (inputs, outputs)
- * @param {Numbers} bias
- */
-function linear(x, weight, bias) {
-  const sums = Float64Array.from(bias);
-  const used = [];
-  for (let i = 0; i < x.length; i++) if (x[i] !== 0) used.push(i);
-  const whole = used.length - (used.length % 4);
-  for (let r = 0; r < whole; r += 4) addFourRows(sums, weight, x, used[r], used[r + 1], used[r + 2], used[r + 3]);
-  for (let r = whole; r < used.length; r++) addRow(sums, weight, x[used[r]], used[r] * bias.length);
-  return sums;
-}
-
-/**
- * @param {Float64Array} sums @param {Numbers} weight @param {Float64Array} x
- * @param {number} i @param {number} j @param {number} k @param {number} l
- */
-function addFourRows(sums, weight, x, i, j, k, l) {
-  const n = sums.length;
-  const [xi, xj, xk, xl] = [x[i], x[j], x[k], x[l]];
-  let [a, b, c, d] = [i * n, j * n, k * n, l * n];
-  for (let o = 0; o < n; o++) {
-    sums[o] += xi * weight[a++] + xj * weight[b++] + xk * weight[c++] + xl * weight[d++];
-  }
-}
-
-/** @param {Float64Array} sums @param {Numbers} weight @param {number} xi @param {number} from */
-function addRow(sums, weight, xi, from) {
-  for (let o = 0; o < sums.length; o++) sums[o] += xi * weight[from + o];
-}
-
-/** @param {Float64Array} x  changed in place */
-function relu(x) {
-  for (let i = 0; i < x.length; i++) if (!(x[i] > 0)) x[i] = 0;
-  return x;
 }
 
 /**
@@ -782,13 +817,19 @@ function checkTemperature(temperature) {
   throw new RangeError(`temperature must be a number from 0 to ${MAX_TEMPERATURE}, not ${shown(temperature)}`);
 }
 
-/** An image that shows a handwriting, in double precision. @param {ArrayLike<number>} image */
+/** An image in double precision, not a blank one. @param {ArrayLike<number>} image */
 function checkImage(image) {
   if (!isList(image) || image.length !== PIXELS) throw new RangeError("image must be 28×28 numbers");
   const top = image instanceof Uint8Array || image instanceof Uint8ClampedArray ? 255 : 1;
   const pixels = Float64Array.from(image, (level) => level / top);
   if (!pixels.every((v) => v >= 0 && v <= 1)) throw new RangeError("image must hold numbers from 0 to 1");
   if (!pixels.some((v) => v > 0)) throw new RangeError("image is blank: its ink must be brighter than 0");
+  return pixels;
+}
+
+/** An image that shows a handwriting, in double precision. @param {ArrayLike<number>} image */
+function checkHandwriting(image) {
+  const pixels = checkImage(image);
   const rows = Array.from({ length: SIDE }, (_, y) => pixels.subarray(y * SIDE, (y + 1) * SIDE));
   if (rows.filter((row) => row.some((v) => v > 0)).length < 2) {
     throw new RangeError("image must have ink in more than one row to show a handwriting");

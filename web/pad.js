@@ -143,7 +143,7 @@ function toJpeg(canvas, quality) {
 
 /** @param {HTMLCanvasElement} canvas @returns {CanvasRenderingContext2D} */
 function context(canvas) {
-  const found = canvas.getContext("2d");
+  const found = canvas.getContext("2d", { willReadFrequently: true });
   if (!found) throw new Error("this browser cannot draw");
   return found;
 }
@@ -158,6 +158,8 @@ export class Pad {
   constructor(root, given, drawing = new Drawing()) {
     /** Called when a stroke ends, a picture is chosen, or the pad is cleared. @type {(sent: Sent) => void} */
     this.send = () => {};
+    /** Called whenever a stroke has grown. */
+    this.changed = () => {};
     this.given = given;
     this.serial = given.serial;
     this.drawing = drawing;
@@ -242,6 +244,7 @@ export class Pad {
     this.note.textContent = "";
     this.drawing.begin(this.place(event));
     this.render();
+    this.changed();
   }
 
   /** @param {PointerEvent} event */
@@ -250,6 +253,7 @@ export class Pad {
     for (const step of event.getCoalescedEvents?.() ?? []) this.drawing.extend(this.place(step));
     this.drawing.extend(this.place(event));
     this.render();
+    this.changed();
   }
 
   /** @param {PointerEvent} event */

@@ -1,14 +1,15 @@
 /** The page without a server: its controls, its pictures, and the address that opens the same ones again. */
 
 import { readAddress, toSearch, wholeNumber, withoutSpaces } from "./address.js";
+import { NAMES, all, element, newSeed, paint, picture, save } from "./elements.js";
 import { gif, npz, png, sheet, svg, zipOfPngs } from "./files.js";
 import { DigitGenerator, MAX_SEED, MAX_TEXT, PIXELS, REACH, SIDE, isNumber, toBytes } from "./generator.js";
+import { Hand } from "./hand.js";
 import { LatentMap, describe } from "./map.js";
 
 /**
  * @typedef {import("./address.js").Address} Address
- * @typedef {import("./files.js").Picture} Picture
- * @typedef {{name: string, picture: Picture}} Shown  what a row of download buttons saves
+ * @typedef {import("./elements.js").Shown} Shown
  */
 
 const N = 5;
@@ -19,46 +20,8 @@ const STEPS = 12;
 const FRAME = 60;
 const REST = 360;
 const MAP_POINTS = 1500;
-const NAMES = "zero one two three four five six seven eight nine".split(" ");
-
-/** @param {string} id @returns {any} */
-function element(id) {
-  const found = document.getElementById(id);
-  if (!found) throw new Error(`the page has no ${id}`);
-  return found;
-}
-
-/** @param {string} selector @param {ParentNode} [within] @returns {any[]} */
-function all(selector, within = document) {
-  return [...within.querySelectorAll(selector)];
-}
-
-/** @param {HTMLCanvasElement} canvas @param {Picture} picture @param {string} words  for those who do not see it */
-function paint(canvas, { levels, width, height }, words) {
-  Object.assign(canvas, { width, height });
-  const pixels = new ImageData(width, height);
-  levels.forEach((level, i) => pixels.data.set([level, level, level, 255], 4 * i));
-  canvas.getContext("2d")?.putImageData(pixels, 0, 0);
-  canvas.setAttribute("aria-label", words);
-}
-
-/** @param {ArrayLike<number>} image @param {number} [width] @param {number} [height] @returns {Picture} */
-function picture(image, width = SIDE, height = SIDE) {
-  return { levels: toBytes(image), width, height };
-}
-
-function newSeed() {
-  return crypto.getRandomValues(new Uint32Array(1))[0];
-}
-
-/** @param {string} name @param {Uint8Array<ArrayBuffer>} bytes */
-function save(name, bytes) {
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([bytes]));
-  link.download = name;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
-}
+/** Pixels left of the chosen tab in which another one is seen, where not all fit. */
+const TAB_BEFORE = 60;
 
 /** Everything that the page shows, for a generator whose weights are there. */
 class Page {
@@ -75,6 +38,7 @@ class Page {
     this.values = gen.styles.map(() => 0);
     /** @type {LatentMap | null} */
     this.map = null;
+    this.hand = new Hand(gen, this.shown, () => this.loadEncoder());
     this.listen();
     this.show();
   }
@@ -103,6 +67,11 @@ class Page {
     };
   }
 
+  /** Fetch what reads digits, once. */
+  async loadEncoder() {
+    if (!this.gen.encoder) await kept("encoder.bin", (source) => this.gen.loadEncoder(source));
+  }
+
   /** @param {string} form @param {() => void} act */
   on(form, act) {
     all(`[data-form=${form}]`)[0].onsubmit = (/** @type {Event} */ event) => {
@@ -124,7 +93,7 @@ class Page {
   /** @param {"seed" | "hand"} name */
   typed(name) {
     const value = wholeNumber(element(name).value, MAX_SEED);
-    element(`${name}-note`).textContent = value === null ? `A whole number from 0 to ${MAX_SEED}.` : "";
+    element(name === "seed" ? "seed-note" : "number-hand-note").textContent = value === null ? `A whole number from 0 to ${MAX_SEED}.` : "";
     if (value !== null) this.go({ [name]: value });
   }
 
@@ -145,6 +114,7 @@ class Page {
     Object.assign(element("hand"), { value: String(hand) });
     for (const note of all(".wrong")) note.textContent = "";
     if (tab === "Generate") this.generate();
+    if (tab === "Handwriting") this.hand.open();
     if (tab === "Number") this.write(number);
     if (tab === "Explore") this.explore();
     else this.stop();
@@ -158,7 +128,8 @@ class Page {
       const words = `Handwritten ${NAMES[digit]}, variation ${i + 1} of ${N}`;
       paint(canvas, { levels, width: SIDE, height: SIDE }, words);
     });
-    this.shown.five = { name: `digit-${digit}-seed-${seed}`, picture: sheet(this.five, N) };
+    const name = `digit-${digit}-seed-${seed}`;
+    this.shown.five = { name, picture: sheet(this.five, N), images: this.five, labels: Array(N).fill(digit), seed };
     element("generate-code").textContent =
       `from mnist_vae.generator import DigitGenerator\nDigitGenerator.load().generate(${digit}, n=${N}, seed=${seed})`;
   }
@@ -292,13 +263,12 @@ class Page {
 
   /** @param {string} row @param {string} kind */
   async saveAll(row, kind) {
-    const { name, picture: image } = this.shown[row];
-    const labels = Array(N).fill(this.address.digit);
+    const { name, picture: image, images = new Uint8Array(0), labels = [], seed } = this.shown[row];
     if (kind === "png") save(`${name}.png`, await png(image, { scale: 8 }));
     if (kind === "clear") save(`${name}-transparent.png`, await png(image, { scale: 8, transparent: true }));
     if (kind === "svg") save(`${name}.svg`, svg(image));
-    if (kind === "zip") save(`${name}.zip`, await zipOfPngs(this.five, labels, this.address.seed));
-    if (kind === "npz") save(`${name}.npz`, npz(this.five, labels, this.address.seed));
+    if (kind === "zip") save(`${name}.zip`, await zipOfPngs(images, labels, { seed, scale: row === "ten" ? 8 : 1 }));
+    if (kind === "npz") save(`${name}.npz`, npz(images, labels, seed ?? 0));
     if (kind === "gif") save(`${name}.gif`, this.gif());
   }
 
@@ -324,11 +294,13 @@ function signed(value) {
 
 /** @param {string} name */
 function showTab(name) {
+  document.body.dataset.tab = name;
   for (const tab of all("[role=tab]")) {
     const isOpen = tab.dataset.tab === name;
     tab.setAttribute("aria-selected", String(isOpen));
     tab.tabIndex = isOpen ? 0 : -1;
     element(tab.getAttribute("aria-controls")).hidden = !isOpen;
+    if (isOpen) tab.parentElement.scrollLeft = tab.offsetLeft - tab.parentElement.offsetLeft - TAB_BEFORE;
   }
 }
 
@@ -343,20 +315,27 @@ function turnTabs(event) {
   next.click();
 }
 
-/** Fetch the weights; what an earlier visit kept of them is thrown away if it is damaged. */
-async function load() {
+/**
+ * Use a file; what an earlier visit kept of it is thrown away if it is damaged.
+ *
+ * @template T
+ * @param {string} file
+ * @param {(source: string | ArrayBuffer) => Promise<T>} use
+ * @returns {Promise<T>}
+ */
+async function kept(file, use) {
   try {
-    return await DigitGenerator.load("weights.bin");
+    return await use(file);
   } catch (reason) {
     if (!("caches" in window)) throw reason;
     for (const name of await caches.keys()) {
       if (!name.startsWith("mnist-digits ")) continue;
       const cache = await caches.open(name);
-      await cache.delete(new URL("weights.bin", location.href));
+      await cache.delete(new URL(file, location.href));
     }
-    const response = await fetch("weights.bin", { cache: "reload" }).catch(() => { throw reason; });
+    const response = await fetch(file, { cache: "reload" }).catch(() => { throw reason; });
     if (!response.ok) throw reason;
-    return DigitGenerator.load(await response.arrayBuffer());
+    return use(await response.arrayBuffer());
   }
 }
 
@@ -368,7 +347,7 @@ async function open() {
   showTab(asked.tab);
   element("digit").value = String(asked.digit);
   try {
-    const page = new Page(await load(), asked);
+    const page = new Page(await kept("weights.bin", (source) => DigitGenerator.load(source)), asked);
     if (unusable.length) {
       const note = element("note");
       note.textContent = `The link had no usable ${unusable.join(" and no usable ")}: here is something else instead.`;
@@ -386,6 +365,17 @@ async function open() {
   }
 }
 
+/** Keep the page for use without a network; what reads digits, too, once there is nothing else to do. */
+async function keepForLater() {
+  await navigator.serviceWorker.register("service-worker.js");
+  const { serviceWorker } = navigator;
+  if (!serviceWorker.controller) {
+    await new Promise((done) => { serviceWorker.oncontrollerchange = done; }); // before, nothing would be kept
+  }
+  if (/** @type {any} */ (navigator).connection?.saveData) return;
+  await fetch("encoder.bin", /** @type {RequestInit} */ ({ priority: "low" }));
+}
+
 all("[role=tablist]")[0].onkeydown = turnTabs;
 await open();
-if ("serviceWorker" in navigator) await navigator.serviceWorker.register("service-worker.js").catch(() => {});
+if ("serviceWorker" in navigator) await keepForLater().catch(() => {}); // the page does without

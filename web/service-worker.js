@@ -6,7 +6,10 @@
 const worker = /** @type {any} */ (self);
 worker.importScripts("kept.js");
 
-/** @type {{version: string, files: string[]}} */
+/**
+ * Files that the page needs, and those that are kept once they are fetched.
+ * @type {{version: string, files: string[], later: string[]}}
+ */
 const KEPT = worker.KEPT;
 /** A host may have several such pages, each in a folder of its own. */
 const NAME = `mnist-digits ${new URL("./", self.location.href).pathname} `;
@@ -30,7 +33,12 @@ async function activate() {
 /** @param {Request} request */
 async function answer(request) {
   const cache = await caches.open(CACHE);
-  return (await cache.match(request, { ignoreSearch: request.mode === "navigate" })) ?? fetch(request);
+  const kept = await cache.match(request, { ignoreSearch: request.mode === "navigate" });
+  if (kept) return kept;
+  const response = await fetch(request);
+  const isLater = KEPT.later.some((file) => new URL(file, self.location.href).href === request.url);
+  if (isLater && response.status === 200) await cache.put(request, response.clone());
+  return response;
 }
 
 worker.addEventListener("install", (/** @type {any} */ event) => event.waitUntil(install()));

@@ -61,6 +61,34 @@ test("a handwriting needs the encoder of the same weights", async () => {
   assert.deepEqual(other.restyle(Array.from(bytes, (level) => level / 255), 3), ten);
 });
 
+test("an image is read by the reader, or by Bayes' rule where the weights have none", async () => {
+  const image = gen.generate(3, { n: 1, seed: 1 });
+  const other = await DigitGenerator.load(smallWeights());
+  assert.throws(() => other.read(image), /load the encoder first/);
+  const answers = [];
+  for (const hasReader of [false, true]) {
+    await other.loadEncoder(smallEncoder({}, hasReader));
+    const likely = other.probabilities(image);
+    assert.equal(likely.length, 10);
+    assert.ok(Math.abs(likely.reduce((a, b) => a + b) - 1) < 1e-6);
+    assert.equal(likely[other.read(image)], Math.max(...likely));
+    assert.deepEqual(other.restyle(image), other.restyle(image, other.read(image)));
+    answers.push(likely);
+    const read = other.read(image);
+    assert.deepEqual(other.write("31", { seed: 1, hand: image }), other.write("31", { seed: 1, hand: image, digit: read }));
+    assert.notDeepEqual(other.write("31", { seed: 1, hand: image, digit: 4 }), other.write("31", { seed: 1 }));
+  }
+  assert.notDeepEqual(answers[0], answers[1]);
+});
+
+test("a dash shows no handwriting, but can be read", async () => {
+  const other = await DigitGenerator.load(smallWeights());
+  await other.loadEncoder(smallEncoder({}, true));
+  const dash = new Float32Array(784).fill(1, 0, 20);
+  assert.throws(() => other.restyle(dash), /more than one row/);
+  assert.equal(other.probabilities(dash).length, 10);
+});
+
 test("levels make paper of what is nearly black, and full ink of what is nearly white", () => {
   const tone = { black: 0.1, white: 0.9 };
   const full = 252.5 / 255;
@@ -108,6 +136,8 @@ const BAD = [
   [() => gen.inStyle([3]), /values must be from -2 to 2, got 3/],
   [() => gen.at(Infinity, 0), /x and y must be finite numbers/],
   [() => gen.restyle(new Float32Array(784), 3), /image is blank/],
+  [() => gen.read(new Uint8Array(784)), /image is blank/],
+  [() => gen.probabilities(7), /28×28/],
   [() => gen.restyle(new Float32Array(783), 3), /28×28/],
   [() => gen.restyle(new Float32Array(784).fill(2), 3), /from 0 to 1/],
   [() => gen.restyle(new Float32Array(784).fill(1, 0, 20), 3), /more than one row/],

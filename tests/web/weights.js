@@ -52,9 +52,20 @@ export function smallWeights(facts = {}) {
   }, { styles: ["slant", "width"], ...facts });
 }
 
-/** The encoder's part of the same weights. */
-export function smallEncoder(facts = {}) {
+/** A reader of the real layers, with 2 and 3 filters, that reads noise. */
+function smallReader() {
+  return {
+    "reader.0.weight": mixed([5, 5, 1, 2]), "reader.0.scale": mixed([2], Float64Array), "reader.0.shift": mixed([2], Float64Array),
+    "reader.1.weight": mixed([5, 5, 2, 3]), "reader.1.scale": mixed([3], Float64Array), "reader.1.shift": mixed([3], Float64Array),
+    "reader.2.weight": mixed([4, 4, 3, 6]), "reader.2.scale": mixed([6], Float64Array), "reader.2.shift": mixed([6], Float64Array),
+    "reader.out.weight": mixed([6, 10]), "reader.out.bias": mixed([10]),
+  };
+}
+
+/** The encoder's part of the same weights, with a reader or without. */
+export function smallEncoder(facts = {}, hasReader = false) {
   return pack({
+    ...(hasReader ? smallReader() : {}),
     "encoder.0.weight": mixed([784, 4]), "encoder.0.bias": mixed([4]),
     "encoder.1.weight": mixed([4, 3]), "encoder.1.bias": mixed([3]),
     "encoder.2.weight": mixed([3, D]), "encoder.2.bias": mixed([D]),
