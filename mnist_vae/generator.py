@@ -249,9 +249,9 @@ class DigitGenerator:
     @neutral()
     @torch.no_grad()
     def write(self, text: str, seed: int | None = None, hand=None, digit: int | None = None) -> Tensor:
-        """A number in one handwriting, a new one for each seed, or that of `hand`: float32 (28, 28·len(text)) in [0, 1].
+        """A number in one handwriting: float32 (28, 28·len(text)) in [0, 1].
 
-        `text` is 1 to 20 digits. `hand` is an image (28, 28) and `digit` what it shows, as for `restyle`. The same
+        `text` is 1 to 20 digits. Each seed has a new handwriting, unless `hand` gives one. It is an image (28, 28) and `digit` what it shows, as for `restyle`. The same
         digit never looks quite the same twice; `seed` chooses how. More digits after it do not change the beginning.
         ValueError for other input.
         """

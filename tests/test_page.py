@@ -207,7 +207,8 @@ def test_correction_undo_sample_and_clear(host, page, gen):
 def test_doubt_is_said_with_one_tap_for_each_answer(host, page):
     visit(page, f'{host.address}?tab=Handwriting')
     draw(page, SCRIBBLE)
-    expect(page.locator('#read-words')).to_have_text(re.compile(r'^(An? \d, or an? \d\?|I cannot tell which digit this is\.)$'))
+    said = re.compile(r'^(An? \d, or an? \d\?|I cannot tell which digit this is\.)$')
+    expect(page.locator('#read-words')).to_have_text(said)
     answers = page.locator('#choices button')
     assert answers.count() in (2, 3)
     digit = answers.last.text_content()[-1]

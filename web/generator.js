@@ -507,7 +507,11 @@ class ClassPrior {
     return top + Math.log(logs.reduce((sum, log) => sum + Math.exp(log - top), 0));
   }
 
-  /** The squared length of y with L·y = z − mean, by forward substitution. @param {Float64Array} z @param {number} k */
+  /**
+   * The squared length of y with L·y = z − mean, by forward substitution.
+   * @param {Float64Array} z
+   * @param {number} k
+   */
   mahalanobis(z, k) {
     const y = new Float64Array(this.dim);
     let at = k * this.triangle;

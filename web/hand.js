@@ -71,6 +71,13 @@ function urlOf(image) {
   return canvas.toDataURL();
 }
 
+/** @param {string} text @param {() => void} act */
+function button(text, act) {
+  const made = Object.assign(document.createElement("button"), { type: "button", textContent: text });
+  made.onclick = act;
+  return made;
+}
+
 export class Hand {
   /**
    * @param {DigitGenerator} gen
@@ -107,9 +114,7 @@ export class Hand {
   makeSamples() {
     const { styles } = this.gen;
     for (const name of Object.keys(SAMPLES).filter((sample) => styles.includes(SAMPLES[sample][1]))) {
-      const button = Object.assign(document.createElement("button"), { type: "button", textContent: name });
-      button.onclick = () => this.choose(name === this.sample ? "" : name);
-      element("samples").append(button);
+      element("samples").append(button(name, () => this.choose(name === this.sample ? "" : name)));
     }
   }
 
@@ -217,8 +222,8 @@ export class Hand {
 
   show() {
     const image = this.gen.encoder ? this.digit : null;
-    for (const button of all("#samples button")) {
-      button.setAttribute("aria-pressed", String(button.textContent === this.sample));
+    for (const sample of all("#samples button")) {
+      sample.setAttribute("aria-pressed", String(sample.textContent === this.sample));
     }
     element("hand-hint").hidden = image !== null;
     for (const id of ["hand-read", "hand-written", "hand-number"]) element(id).hidden = image === null;
@@ -236,11 +241,7 @@ export class Hand {
     element("read-words").textContent = told === undefined ? words : `You say it is ${a(told)}.`;
     element("told").value = told === undefined ? "" : String(told);
     const buttons = told === undefined ? choices : [];
-    element("choices").replaceChildren(...buttons.map((digit) => {
-      const button = Object.assign(document.createElement("button"), { type: "button", textContent: `It is ${a(digit)}` });
-      button.onclick = () => this.tell(digit);
-      return button;
-    }));
+    element("choices").replaceChildren(...buttons.map((digit) => button(`It is ${a(digit)}`, () => this.tell(digit))));
     this.image = image;
   }
 

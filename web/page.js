@@ -93,7 +93,8 @@ class Page {
   /** @param {"seed" | "hand"} name */
   typed(name) {
     const value = wholeNumber(element(name).value, MAX_SEED);
-    element(name === "seed" ? "seed-note" : "number-hand-note").textContent = value === null ? `A whole number from 0 to ${MAX_SEED}.` : "";
+    const note = element(name === "seed" ? "seed-note" : "number-hand-note");
+    note.textContent = value === null ? `A whole number from 0 to ${MAX_SEED}.` : "";
     if (value !== null) this.go({ [name]: value });
   }
 

@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { PictureError, candidates, centre, findInk, greyOf, mainInk, readPicture, thickened } from "../../web/picture.js";
+import {
+  PictureError, candidates, centre, findInk, greyOf, mainInk, readPicture, thickened,
+} from "../../web/picture.js";
 
 /** A picture of `paper` with filled boxes. */
 function picture(boxes, { width = 60, height = 60, paper = 0, ink = 255 } = {}) {
@@ -26,7 +28,8 @@ test("a digit is 20 pixels high and centred, whatever its place, its size and it
   const bar = extent(readPicture(picture([BAR])));
   assert.deepEqual(bar, [4, 23, 13, 15, 60]);
   for (const other of [
-    picture([BAR], { paper: 255, ink: 0 }), picture([[7, 15, 13, 55]]), picture([[30, 40, 42, 120]], { width: 140, height: 140 }),
+    picture([BAR], { paper: 255, ink: 0 }), picture([[7, 15, 13, 55]]),
+    picture([[30, 40, 42, 120]], { width: 140, height: 140 }),
   ]) assert.deepEqual(extent(readPicture(other)), bar);
 });
 
@@ -68,7 +71,8 @@ test("the answer that a reader is surer of counts, and others are looked for onl
 
 test("an empty picture is refused", () => {
   for (const paper of [0, 128, 255]) {
-    assert.throws(() => readPicture(picture([], { paper })), (e) => e instanceof PictureError && /shows no digit/.test(e.message));
+    const isSaid = (e) => e instanceof PictureError && /shows no digit/.test(e.message);
+    assert.throws(() => readPicture(picture([], { paper })), isSaid);
   }
 });
 

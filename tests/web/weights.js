@@ -54,10 +54,11 @@ export function smallWeights(facts = {}) {
 
 /** A reader of the real layers, with 2 and 3 filters, that reads noise. */
 function smallReader() {
+  const wide = (channels) => mixed([channels], Float64Array);
   return {
-    "reader.0.weight": mixed([5, 5, 1, 2]), "reader.0.scale": mixed([2], Float64Array), "reader.0.shift": mixed([2], Float64Array),
-    "reader.1.weight": mixed([5, 5, 2, 3]), "reader.1.scale": mixed([3], Float64Array), "reader.1.shift": mixed([3], Float64Array),
-    "reader.2.weight": mixed([4, 4, 3, 6]), "reader.2.scale": mixed([6], Float64Array), "reader.2.shift": mixed([6], Float64Array),
+    "reader.0.weight": mixed([5, 5, 1, 2]), "reader.0.scale": wide(2), "reader.0.shift": wide(2),
+    "reader.1.weight": mixed([5, 5, 2, 3]), "reader.1.scale": wide(3), "reader.1.shift": wide(3),
+    "reader.2.weight": mixed([4, 4, 3, 6]), "reader.2.scale": wide(6), "reader.2.shift": wide(6),
     "reader.out.weight": mixed([6, 10]), "reader.out.bias": mixed([10]),
   };
 }
