@@ -251,9 +251,9 @@ class DigitGenerator:
     def write(self, text: str, seed: int | None = None, hand=None, digit: int | None = None) -> Tensor:
         """A number in one handwriting: float32 (28, 28·len(text)) in [0, 1].
 
-        `text` is 1 to 20 digits. Each seed has a new handwriting, unless `hand` gives one. It is an image (28, 28) and `digit` what it shows, as for `restyle`. The same
-        digit never looks quite the same twice; `seed` chooses how. More digits after it do not change the beginning.
-        ValueError for other input.
+        `text` is 1 to 20 digits. Each seed has a handwriting of its own, unless `hand` gives one: an image (28, 28)
+        that shows `digit`, as for `restyle`. The same digit never looks quite the same twice. More digits after it do
+        not change the beginning. ValueError for other input.
         """
         if not is_number(text):
             raise ValueError(f'text must be 1 to {MAX_TEXT} digits from 0 to 9, not {text!r:.40}')

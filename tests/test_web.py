@@ -50,7 +50,8 @@ def test_what_is_packed_says_where_each_tensor_begins():
 
 def test_page_names_what_is_kept_offline():
     files = page_files()
-    kept = json.loads(files['kept.js'].decode().removeprefix('self.KEPT = ').rstrip(';\n'))['files']
-    assert set(kept) == {'./', *files.keys() - {'index.html', 'service-worker.js', 'kept.js'}}
+    kept = json.loads(files['kept.js'].decode().removeprefix('self.KEPT = ').rstrip(';\n'))
+    assert kept['later'] == ['encoder.bin']
+    assert {*kept['files'], *kept['later']} == {'./', *files.keys() - {'index.html', 'service-worker.js', 'kept.js'}}
     assert '$' not in files['index.html'].decode()
     assert files['weights.bin'][:8] == MAGIC and len(files['weights.bin']) <= 4.2e6
