@@ -7,7 +7,7 @@ __all__ = ['app', 'FEW', 'Misuse', 'Stopped', 'main', 'generate', 'write', 'rest
            'measure', 'score', 'web', 'dashboard']
 
 # %% ../nbs/32_cli.ipynb #imports
-import contextlib, os, shutil, sys, textwrap
+import contextlib, gc, importlib, os, shutil, sys, textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -86,15 +86,22 @@ _Output = Annotated[Path | None, typer.Option(
 _Seed = Annotated[int | None, typer.Option(metavar='N', help='The same seed, the same digits. (default: a new one)')]
 _Quiet = Annotated[bool, _flag('--quiet', '-q', help='No progress bars and no remarks.')]
 
+def _imported(module: str):
+    """A module of the package. Meanwhile, Python does not look for unused cycles of objects.
+
+    PyTorch makes so many objects that it would look often, and all of them stay.
+    """
+    gc.disable()
+    try: return importlib.import_module(f'mnist_vae.{module}')
+    finally: gc.enable()
+
 def _load(weights: Path | None):
     "The generator of a file of weights, by default of those that ship."
-    from mnist_vae.generator import DigitGenerator
-    return DigitGenerator.load(weights)
+    return _imported('generator').DigitGenerator.load(weights)
 
 def _whole(value: int, option: str, low: int, high: int | None = None) -> int:
     "`value`, if it is within bounds; Misuse, naming the option, if not."
-    from mnist_vae.data import whole_number
-    try: return whole_number(value, option, low, high)
+    try: return _imported('data').whole_number(value, option, low, high)
     except ValueError as e: raise Misuse(e) from None
 
 def _seed(value: int | None) -> int:
@@ -353,14 +360,14 @@ def dataset(
       mnist-vae dataset sevens --n 5000 --format png --shares 0,0,0,0,0,0,0,1,0,0
       torchrun --nproc-per-node 4 -m mnist_vae dataset million --n 1000000
     """
-    from mnist_vae.dataset import MAX_SET_SEED
-    from mnist_vae.shards import MAX_SET, MAX_SHARD
-    if n is not None: _whole(n, '--n', 1, MAX_SET)
+    shards = _imported('shards')
+    if n is not None: _whole(n, '--n', 1, shards.MAX_SET)
     if labels and (shares or split == 'both'): raise Misuse('--labels: not with --shares or --split both')
     if gzip and format != 'idx': raise Misuse(f'--gzip is for --format idx, not for {format}')
-    options = dict(seed=_whole(seed, '--seed', 0, MAX_SET_SEED), format=format, shares=_shares_in(shares),
-                   labels=_labels_in(labels), weights=weights, gzip=gzip, traits=traits,
-                   shard=_whole(shard, '--shard', 1, MAX_SHARD), workers=_whole(workers, '--workers', 1))
+    seed = _whole(seed, '--seed', 0, _imported('dataset').MAX_SET_SEED)
+    options = dict(seed=seed, format=format, shares=_shares_in(shares), labels=_labels_in(labels), weights=weights,
+                   gzip=gzip, traits=traits, shard=_whole(shard, '--shard', 1, shards.MAX_SHARD),
+                   workers=_whole(workers, '--workers', 1))
     try:
         for each, size in _splits(n, split).items(): _write_split(folder, size, each, quiet, **options)
     except KeyboardInterrupt: raise Stopped('the same command makes what is missing') from None

@@ -25,6 +25,7 @@ import mnist_vae
 from .data import check_labels, whole_number
 from .files import content_hash, read_safely
 from .checkpoint import load_checkpoint
+from .prior import ClassPrior
 from .generator import DigitGenerator, default_weights, skip_images
 from .metrics import COLUMNS
 from .export import IDX_NAMES
@@ -77,6 +78,11 @@ def _label_bytes(labels) -> bytes:
     check_labels(labels, len(labels))
     return labels.byte().numpy().tobytes()
 
+def _hash_of(path: str | os.PathLike) -> str:
+    "The hash of a checkpoint, which format 2 holds, and which reading has checked."
+    content = read_safely(path)
+    return content.get('sha256') or content_hash(content)
+
 def make_plan(n: int | None = None, seed: int = 0, format: str = 'idx', split: str = 'train',
               shares: Sequence[float] | None = None, labels: Tensor | Sequence[int] | None = None,
               weights: str | os.PathLike | None = None, gzip: bool = False, traits: bool = False,
@@ -93,7 +99,7 @@ def make_plan(n: int | None = None, seed: int = 0, format: str = 'idx', split: s
     if given is not None and n != len(given): raise ValueError(f'n is {n}, but there are {len(given)} labels')
     return Plan(n, int(seed), format, split, bool(gzip), shares, given and _hash(given),
                 bool(traits), whole_number(shard, 'shard', 1, MAX_SHARD),
-                content_hash(read_safely(weights or default_weights())), mnist_vae.__version__)
+                _hash_of(weights or default_weights()), mnist_vae.__version__)
 
 # %% ../nbs/25_shards.ipynb #files
 @contextlib.contextmanager
@@ -117,18 +123,23 @@ def _facts(path: Path) -> dict:
 
 def _put(path: Path, work: Path, pieces: Iterable[bytes]) -> dict:
     "Write a file; its size and hash."
+    size, digest = 0, hashlib.sha256()
     with _arriving(path, work) as file:
-        for piece in pieces: file.write(piece)
-    return _facts(path)
+        for piece in pieces:
+            size += file.write(piece)
+            digest.update(piece)
+    return dict(bytes=size, sha256=digest.hexdigest())
 
 # %% ../nbs/25_shards.ipynb #work
 _STATE_BYTES = 5056         # of a torch.Generator on the CPU
 
 @lru_cache(1)
-def _generator_with(path: Path, weights: str) -> DigitGenerator:
-    "The generator of a checkpoint; ValueError if that is not the one that the plan names."
-    if content_hash(read_safely(path)) != weights: raise ValueError(f'{path} is not the checkpoint that it was')
-    return DigitGenerator.load(path)
+def _opened(path: Path, weights: str) -> tuple[DigitGenerator, dict]:
+    "The generator of a checkpoint, and its metrics; ValueError if that is not the one that the plan names."
+    model, content = load_checkpoint(path)
+    if (content.get('sha256') or _hash_of(path)) != weights:
+        raise ValueError(f'{path} is not the checkpoint that it was')
+    return DigitGenerator(model, ClassPrior(**content['prior'])), content['metrics']
 
 def _states(plan: Plan, latent_dim: int) -> Iterator[bytes]:
     "The state of the random generator at the start of each shard."
@@ -150,6 +161,12 @@ class _Work:
         self.path = folder/f'.unfinished-{plan.split}'
         self.layout = _LAYOUTS[plan.format]
 
+    @property
+    def gen(self) -> DigitGenerator: return _opened(self.checkpoint, self.plan.weights)[0]
+
+    @property
+    def metrics(self) -> dict: return _opened(self.checkpoint, self.plan.weights)[1]
+
     def record_path(self, k: int) -> Path: return self.path/f'{k:07d}.json'
 
     def begin(self, labels: bytes | None) -> None:
@@ -161,8 +178,7 @@ class _Work:
             if found != asdict(self.plan): raise FileExistsError(_other_plan(self.path, found, self.plan))
             return
         if labels is not None: _put(self.path/'labels', self.path, [labels])
-        latent_dim = _generator_with(self.checkpoint, self.plan.weights)._model.latent_dim
-        _put(self.path/'states', self.path, _states(self.plan, latent_dim))
+        _put(self.path/'states', self.path, _states(self.plan, self.gen._model.latent_dim))
         _put(kept, self.path, [json.dumps(asdict(self.plan)).encode()])
 
     def labels(self, k: int) -> Tensor:
@@ -186,12 +202,11 @@ class _Work:
     def columns(self) -> dict[str, tuple[int, ...]]:
         "The shape of one value of each column beside image and label, by name."
         if not self.plan.traits: return {}
-        latent_dim = _generator_with(self.checkpoint, self.plan.weights)._model.latent_dim
-        return dict.fromkeys((*MEASURES, 'log_density'), ()) | dict(latent=(latent_dim,))
+        return dict.fromkeys((*MEASURES, 'log_density'), ()) | dict(latent=(self.gen._model.latent_dim,))
 
     def make(self, k: int) -> int:
         "Make shard k: its files, then its record. The number of its images."
-        gen, labels = _generator_with(self.checkpoint, self.plan.weights), self.labels(k)
+        gen, labels = self.gen, self.labels(k)
         images = draw_bytes(gen, labels, self.stream(k))
         columns = _traits(gen, images, labels, self.stream(k)) if self.plan.traits else {}
         images, labels = images.numpy(), labels.numpy().astype(np.uint8)
@@ -551,8 +566,7 @@ def _finish(work: _Work) -> None:
             files = work.layout.join(work, records)
             entry = _split_entry(work.plan, records)
             manifest = _with_split(_read_manifest(work.folder), work.plan, entry, files)
-            metrics = load_checkpoint(work.checkpoint)[1]['metrics']
-            _put(work.folder/CARD, work.path, [_card(manifest, metrics).encode()])
+            _put(work.folder/CARD, work.path, [_card(manifest, work.metrics).encode()])
             _put(work.folder/MANIFEST, work.path, [json.dumps(manifest, indent=1).encode()])
         shutil.rmtree(work.path, ignore_errors=True)
 

@@ -1,4 +1,5 @@
 """Data sets in files: the libraries they are for read them; processes, crashes and disks do not change a byte."""
+import gc
 import hashlib
 import importlib
 import json
@@ -382,6 +383,7 @@ def test_misuse_is_one_line_and_makes_no_folder(tmp_path, monkeypatch, capsys, a
     assert main(['dataset', 'set', *argv]) == status
     error = capsys.readouterr().err
     assert expected in error and error.count('\n') == 1 and not Path('set').exists()
+    assert gc.isenabled()                           # which is off while PyTorch is imported
 
 
 # --- the how-to ---
