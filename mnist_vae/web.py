@@ -146,8 +146,8 @@ def write_weights(folder: str | os.PathLike, checkpoint: str | os.PathLike | Non
 
 # %% ../nbs/29_web.ipynb #page
 _COPIED = ('page.css', 'pad.css', 'map.css', 'page.js', 'elements.js', 'address.js', 'hand.js', 'files.js', 'pad.js',
-           'map.js', 'generator.js', 'layers.js', 'picture.js', 'random.js', 'reader.js', 'weights.js',
-           'service-worker.js')
+           'map.js', 'generator.js', 'layers.js', 'picture.js', 'random.js', 'reader.js', 'set.js', 'set-worker.js',
+           'weights.js', 'service-worker.js')
 _LATER = ('encoder.bin',)          # what the browser fetches once somebody draws, or has nothing else to do
 
 def web_folder() -> Path:
@@ -163,12 +163,38 @@ def _palette() -> str:
     return (f':root {{ color-scheme: light dark; {light}; }}\n'
             f'@media (prefers-color-scheme: dark) {{ :root {{ {dark}; }} }}\n')
 
-def _index(folder: Path) -> str:
+_MEASURES = dict(                  # columns of a card: what they say, and how their figures are written
+    consistency=('Read as the digit that was asked for', '.2%'), worst_digit=('The same for the worst digit', '.2%'),
+    fid=('FID, the distance from real images: less is better', '.3f'),
+    precision=('Precision: images that look real', '.3f'), recall=('Recall: real variety that is reached', '.3f'),
+    coverage=('Coverage: real images with one nearby', '.3f'),
+    cas=('Right answers of a classifier trained on them', '.2%'),
+    specks=('Images with an isolated speck: less is better', '.2%'),
+    c2st=('Told from real ones by a new classifier: 50% is best', '.1%'))
+
+def _card(content: dict) -> str:
+    "The quality card of a checkpoint as HTML: a row for each measure, columns for this model and for real images."
+    quality = content['metrics'].get('quality', {})
+    ours, real = (quality.get('rows', {}).get(name, {}) for name in ('class priors', 'real training images'))
+    if not ours: return '<p>These weights have not been measured yet: <code>mnist-vae measure</code> does it.</p>'
+    rows = ''.join(f'<tr><th scope="row">{words}</th><td>{ours[name]:{form}}</td>'
+                   f'<td>{format(real[name], form) if name in real else "–"}</td></tr>'
+                   for name, (words, form) in _MEASURES.items() if name in ours)
+    return ('<h2>How good are the digits?</h2>\n<p>10,000 generated digits were shown to a judge, a classifier that '
+            'was trained on real digits only and took no part in training the model. It reads '
+            f'{quality["judge"]:.2%} of the real test images correctly.</p>\n'
+            '<table class="card"><thead><tr><th scope="col">Measure</th><th scope="col">This model</th>'
+            f'<th scope="col">Real images</th></tr></thead><tbody>{rows}</tbody></table>\n'
+            '<p>This is not a plain variational autoencoder: its decoder was refined adversarially. Where a figure is '
+            'better than that of real images, the digits are easier to read, not more real.</p>')
+
+def _index(folder: Path, content: dict) -> str:
     texts = dict(title=TITLE, introduction=INTRODUCTION, description=DESCRIPTION, site=SITE, source=SOURCE)
     texts = {name: escape(text) for name, text in texts.items()}
     colours = dict(light_paper=LIGHT['paper'], dark_paper=DARK['paper'])
-    return Template((folder/'index.html').read_text('utf-8')).substitute(
-        texts, **colours, **{name: (folder/f'{name}.html').read_text('utf-8') for name in ('pad', 'map')})
+    parts = {name: (folder/f'{name}.html').read_text('utf-8') for name in ('pad', 'map')}
+    page = Template((folder/'index.html').read_text('utf-8'))
+    return page.substitute(texts, **colours, **parts, quality=_card(content))
 
 def _manifest() -> str:
     icons = [dict(src=f'icon-{side}.png', sizes=f'{side}x{side}', type='image/png') for side in (192, 512)]
@@ -186,7 +212,7 @@ def page_files(checkpoint: str | os.PathLike | None = None) -> dict[str, bytes]:
     files = {name: (folder/name).read_bytes() for name in _COPIED}
     files |= {f'icon-{side}.png': png(seven, scale=side // 32) for side in (192, 512)}
     files |= {'weights.bin': _drawing(gen, *others), 'encoder.bin': _reading(gen, *others)}
-    texts = {'index.html': _index(folder), 'palette.css': _palette(), 'manifest.webmanifest': _manifest()}
+    texts = {'index.html': _index(folder, others[-1]), 'palette.css': _palette(), 'manifest.webmanifest': _manifest()}
     files |= {name: text.encode() for name, text in texts.items()}
     version = hashlib.sha256(b''.join(files[name] for name in sorted(files))).hexdigest()[:16]
     kept = ['./', *sorted(files.keys() - {'index.html', 'service-worker.js', *_LATER})]

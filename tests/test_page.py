@@ -16,10 +16,12 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from conftest import ROOT
+from mnist_vae.checkpoint import load_checkpoint, save_checkpoint
+from mnist_vae.dataset import Digits
 from mnist_vae.export import png, sheet, svg, to_bytes
-from mnist_vae.generator import DigitGenerator
+from mnist_vae.generator import DigitGenerator, default_weights
 from mnist_vae.picture import read_picture
-from mnist_vae.web import browser_weights, write_page
+from mnist_vae.web import browser_weights, page_files, write_page
 from test_pad_and_map import FOUR, SEVEN, draw, draw_by_finger, pad
 
 
@@ -155,7 +157,7 @@ def writes(page, words, has=True):
 def test_the_ten_follow_the_pen_and_are_those_of_python(host, page, gen):
     visit(page, f'{host.address}?tab=Handwriting')
     draw(page, FOUR[:1])
-    page.wait_for_function("document.querySelector('#ten').ariaLabel?.includes('in this handwriting')")
+    wait_for(page, 'All ten digits, zero to nine, in this handwriting', '#ten')
     before = drawn(page, '#ten')
     box = pad(page).bounding_box()
     page.mouse.move(box['x'] + .65 * box['width'], box['y'] + .15 * box['height'])
@@ -277,6 +279,57 @@ def test_downloads_open_elsewhere(host, page, gen):
     assert moving.n_frames == 46 and moving.info['loop'] == 0
 
 
+def test_a_labelled_set_is_read_by_torchvision_and_is_that_of_python(host, page, gen, tmp_path):
+    from torchvision.datasets import MNIST
+    visit(page, host.address)
+    page.get_by_text('Get a labelled set of up to 60,000').click()
+    page.get_by_role('textbox', name='Images').fill('0')
+    page.get_by_role('button', name='Make the set').click()
+    expect(page.locator('#set-note')).to_have_text('Images: a whole number from 1 to 60,000.')
+    page.get_by_role('textbox', name='Images').fill('250')
+    page.locator('#set-seed').fill('5')
+    with page.expect_download() as download: page.get_by_role('button', name='Make the set').click()
+    assert download.value.suggested_filename == 'digits-250-seed-5.zip'
+    expect(page.locator('#set-note')).to_contain_text('292 images')
+    with zipfile.ZipFile(download.value.path()) as archive:
+        assert archive.testzip() is None
+        archive.extractall(tmp_path)
+    for is_train, n in (True, 250), (False, 42):
+        read, expected = MNIST(tmp_path, train=is_train), Digits(n, train=is_train, seed=5, weights=gen)
+        assert torch.equal(read.targets, expected.targets) and torch.equal(read.data, expected.data)
+
+
+def test_a_set_can_be_cancelled(host, page):
+    page.set_default_timeout(20_000)
+    visit(page, host.address)
+    saved = []
+    page.on('download', lambda download: saved.append(download))
+    page.get_by_text('Get a labelled set of up to 60,000').click()
+    page.get_by_role('textbox', name='Images').fill('60000')
+    page.get_by_role('button', name='Make the set').press('Enter')
+    expect(page.locator('#set-progress')).not_to_have_js_property('value', 0)
+    page.get_by_role('button', name='Cancel').press('Enter')
+    expect(page.locator('#set-note')).to_have_text('Cancelled. Nothing was saved.')
+    expect(page.get_by_role('progressbar', name='Images drawn')).to_be_hidden()
+    page.get_by_role('button', name='Make the set').wait_for()
+    assert page.evaluate("document.activeElement.id") == 'set-start' and not saved and page.faults == []
+
+
+def test_the_card_has_the_figures_of_the_checkpoint(host, page):
+    visit(page, f'{host.address}?tab=Quality')
+    rows = load_checkpoint(default_weights())[1]['metrics']['quality']['rows']
+    table = page.get_by_role('row', name='FID').get_by_role('cell')
+    assert table.all_text_contents() == [f'{rows[name]["fid"]:.3f}'
+                                         for name in ('class priors', 'real training images')]
+
+
+def test_weights_that_were_never_measured_have_no_card(tmp_path):
+    model, content = load_checkpoint(default_weights())
+    save_checkpoint(tmp_path / 'own.pth', model, content['prior'])
+    page = page_files(tmp_path / 'own.pth')['index.html'].decode()
+    assert 'mnist-vae measure' in page and '<table' not in page
+
+
 def test_bad_link_falls_back_with_a_note(host, page, gen):
     visit(page, f'{host.address}?digit=x&seed=-1')
     said = 'The link had no usable digit and no usable seed: here is something else instead.'
@@ -337,7 +390,7 @@ def test_a_damaged_encoder_is_said_and_can_be_mended(page, tmp_path, damage):
 
 
 @pytest.mark.parametrize('scheme', ['light', 'dark'])
-@pytest.mark.parametrize('tab', ['Generate', 'Handwriting', 'Number', 'Explore'])
+@pytest.mark.parametrize('tab', ['Generate', 'Handwriting', 'Number', 'Explore', 'Quality'])
 def test_anybody_can_use_it(host, browser, scheme, tab):
     "No fault that axe finds, nothing wider than a small telephone, and tabs by arrow keys."
     with browser.new_context(color_scheme=scheme, viewport=dict(width=320, height=640)) as context:

@@ -2,7 +2,7 @@
 
 import { MAX_SEED, isNumber } from "./generator.js";
 
-export const TABS = ["Generate", "Handwriting", "Number", "Explore"];
+export const TABS = ["Generate", "Handwriting", "Number", "Explore", "Quality"];
 
 /**
  * @typedef {object} Address

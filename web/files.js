@@ -75,9 +75,9 @@ function enlarged({ levels, width, height }, scale) {
   return { levels: large, width: width * scale, height: height * scale };
 }
 
-/** @param {Bytes} bytes @returns {Promise<Bytes>} */
-async function deflated(bytes) {
-  const stream = new Blob([bytes]).stream().pipeThrough(new CompressionStream("deflate"));
+/** @param {Bytes} bytes @param {CompressionFormat} [format] @returns {Promise<Bytes>} */
+async function deflated(bytes, format = "deflate") {
+  const stream = new Blob([bytes]).stream().pipeThrough(new CompressionStream(format));
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
@@ -138,26 +138,41 @@ export function svg({ levels, width, height }, scale = 4) {
 /**
  * An archive without compression, with a fixed date, so that the same content gives the same bytes.
  *
- * Source: PKWARE, "APPNOTE.TXT: .ZIP file format specification", sections 4.3.7, 4.3.12 and 4.3.16.
- *
  * @param {[name: string, content: Uint8Array][]} entries
  */
 export function zip(entries) {
+  return archive(entries.map(([name, content]) => [name, content, content]));
+}
+
+/** An archive with compression. @param {[name: string, content: Bytes][]} entries */
+export async function zipDeflated(entries) {
+  const packs = entries.map(async ([name, content]) => /** @type {[string, Bytes, Bytes]} */ (
+    [name, content, await deflated(content, "deflate-raw")]));
+  return archive(await Promise.all(packs));
+}
+
+/**
+ * Source: PKWARE, "APPNOTE.TXT: .ZIP file format specification", sections 4.3.7, 4.3.12 and 4.3.16.
+ *
+ * @param {[name: string, content: Uint8Array, stored: Uint8Array][]} entries  `stored` is `content` or its compression
+ */
+function archive(entries) {
   /** @type {Uint8Array[]} */
   const files = [];
   /** @type {Uint8Array[]} */
   const table = [];
   let at = 0;
-  for (const [name, content] of entries) {
+  for (const [name, content, stored] of entries) {
     const text = TEXT.encode(name);
+    const method = stored === content ? 0 : 8;
     /** @type {[number, number][]} Version, flags, method, time, date (1 January 1980), check sum, sizes and lengths. */
     const facts = [
-      [2, 20], [2, 0], [2, 0], [2, 0], [2, 33], [4, crc32(content)], [4, content.length], [4, content.length],
+      [2, 20], [2, 0], [2, method], [2, 0], [2, 33], [4, crc32(content)], [4, stored.length], [4, content.length],
       [2, text.length], [2, 0],
     ];
     table.push(packed(true, [[4, 0x02014b50], [2, 20], ...facts, [2, 0], [2, 0], [2, 0], [4, 0], [4, at]]), text);
-    files.push(packed(true, [[4, 0x04034b50], ...facts]), text, content);
-    at += 30 + text.length + content.length;
+    files.push(packed(true, [[4, 0x04034b50], ...facts]), text, stored);
+    at += 30 + text.length + stored.length;
   }
   const directory = joined(table);
   const n = entries.length;
@@ -172,6 +187,19 @@ function npy(dtype, shape, content) {
   const header = facts.padEnd(Math.ceil((facts.length + 11) / 64) * 64 - 11) + "\n";
   const opening = joined([Uint8Array.of(0x93), TEXT.encode("NUMPY"), Uint8Array.of(1, 0)]);
   return joined([opening, packed(true, [[2, header.length]]), TEXT.encode(header), content]);
+}
+
+/**
+ * Unsigned bytes as MNIST's own files keep them.
+ *
+ * Source: LeCun, Cortes, Burges, "The MNIST database of handwritten digits".
+ *
+ * @param {Uint8Array} content
+ * @param {number[]} shape
+ */
+export function idx(content, shape) {
+  const opening = packed(false, [[2, 0], [1, 8], [1, shape.length]]);
+  return joined([opening, packed(false, shape.map((side) => [4, side])), content]);
 }
 
 /**

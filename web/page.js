@@ -6,6 +6,7 @@ import { gif, npz, png, sheet, svg, zipOfPngs } from "./files.js";
 import { DigitGenerator, MAX_SEED, MAX_TEXT, PIXELS, REACH, SIDE, isNumber, toBytes } from "./generator.js";
 import { Hand } from "./hand.js";
 import { LatentMap, describe } from "./map.js";
+import { SetMaker } from "./set.js";
 
 /**
  * @typedef {import("./address.js").Address} Address
@@ -38,6 +39,7 @@ class Page {
     this.values = gen.styles.map(() => 0);
     /** @type {LatentMap | null} */
     this.map = null;
+    this.set = new SetMaker();
     this.hand = new Hand(gen, this.shown, () => this.loadEncoder());
     this.listen();
     this.show();
