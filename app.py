@@ -42,7 +42,7 @@ if __name__ == '__main__':             # not for the server, which imports this 
     from mnist_vae.explore import REACH
     from mnist_vae.export import gif, npz, png, sheet, to_bytes, zip_of_pngs
     from mnist_vae.generator import MAX_TEXT, DigitGenerator, default_weights, is_number
-    from mnist_vae.picture import FORMATS, PictureError, read_picture
+    from mnist_vae.picture import FORMATS, VISITORS, PictureError, read_picture, read_pictures
 
 N, FRAMES = 5, 24
 WEB = Path(__file__).with_name('web')
@@ -230,10 +230,12 @@ def component(name: str, **options):
 def mine() -> SimpleNamespace:
     """What this visitor drew or sent last, and what the pad has to know.
 
-    `digit` (28, 28) or None, `is_picture` whether it came as a picture file, `note` why something else could not be
-    read, `serial` the pad's count of its messages, `session` a name of this visit.
+    `digit` (28, 28) or None, `found` (N, 28, 28) all digits of the picture it was in, `is_picture` whether that is
+    a file, `note` why something else could not be read, `serial` the pad's count of its messages, `session` a name of
+    this visit.
     """
-    nothing_yet = SimpleNamespace(digit=None, is_picture=False, note='', serial=0, session=secrets.token_hex(4))
+    nothing_yet = SimpleNamespace(digit=None, found=(), is_picture=False, note='', serial=0,
+                                  session=secrets.token_hex(4))
     return st.session_state.setdefault('mine', nothing_yet)
 
 
@@ -241,6 +243,12 @@ def from_data_url(url) -> bytes:
     "The bytes of a data URL. PictureError for anything else."
     try: return base64.b64decode(str(url).partition(',')[2], validate=True)
     except ValueError: raise PictureError('the picture did not arrive whole: choose it again') from None
+
+
+def digits_in(data: bytes, kind: str) -> torch.Tensor:
+    "All digits of a picture file, (N, 28, 28), or the one that was drawn; PictureError."
+    if kind == 'picture': return read_pictures(data, VISITORS, writer().certainty)
+    return read_picture(data, VISITORS, writer().certainty)[None]
 
 
 def take_picture() -> None: take(st.session_state.pad.sent)
@@ -252,15 +260,16 @@ def take(sent) -> None:
     if not isinstance(sent, Mapping): return                             # of a browser's making: anything may come
     kind, serial = sent.get('kind'), sent.get('serial')
     my.serial = serial if isinstance(serial, int) and abs(serial) < 2**53 else 0
-    my.note, digit = '', None
+    my.note, found = '', ()
     if kind != 'nothing':
-        try: digit = read_picture(from_data_url(sent.get('picture')), certainty=writer().certainty)
+        try: found = digits_in(from_data_url(sent.get('picture')), kind)
         except PictureError as e: my.note = str(e)
         if my.note: return                                               # what was there stays
     goes_on = kind == 'drawing' and my.digit is not None and not my.is_picture and not st.session_state.get('sample')
     if not goes_on: st.session_state['told-drawing'] = None   # another digit, of which the visitor has said nothing yet
-    my.digit, my.is_picture = digit, kind == 'picture'
-    st.session_state.sample = None
+    my.found, my.is_picture = found, kind == 'picture'
+    my.digit = found[0] if len(found) else None
+    st.session_state.sample, st.session_state['which'] = None, 0
 
 
 def forget_note() -> None: mine().note = ''
@@ -294,22 +303,60 @@ def show_pad(image: torch.Tensor | None, said: str) -> None:
         if pad.sent.get('serial') == my.serial: st.rerun()
 
 
-def reading(image: torch.Tensor, read: int) -> int:
-    "Show what the model sees and reads. Returns the digit, which the visitor may correct."
-    key = f'told-{st.session_state.get("sample") or "drawing"}'     # a correction belongs to this digit and to no other
+def told_key() -> str: return f'told-{st.session_state.get("sample") or "drawing"}'
+
+
+def opinion(guesses: tuple[int, ...], told: int | None) -> str:
+    "What the model says of a digit, and, if they differ, what the visitor says."
+    if told is not None and guesses[:1] != (told,):
+        return f'I read {a(guesses[0])}, you say {told}.' if len(guesses) == 1 else f'You say it is {a(told)}.'
+    if not guesses: return 'I see no digit in this. If it is one, say which.'
+    if len(guesses) == 2 and told is None: return f'{a(guesses[0]).capitalize()}, or {a(guesses[1])}?'
+    return f'I read {a(guesses[0])}. Wrong?'
+
+
+def tell(digit: int) -> None: st.session_state[told_key()] = digit
+
+
+def reading(image: torch.Tensor, guesses: tuple[int, ...]) -> int | None:
+    "Show what the model sees and reads. Returns the digit, which the visitor may correct; None if nobody knows it."
+    key = told_key()                                    # a correction belongs to this digit and to no other
     told = st.session_state.get(key)
-    said = f'I read {a(read)}. Wrong?' if told in (None, read) else f'I read {a(read)}, you say {told}.'
     with st.container(horizontal=True, vertical_alignment='center', gap='small', key='pixels-mine'):
         show(image, width=56, alt='The digit as the model sees it, 28×28 pixels')
-        st.markdown(said, width='content')
+        st.markdown(opinion(guesses, told), width='content')
+        if len(guesses) == 2 and told is None:
+            for digit in guesses: st.button(f'It is {a(digit)}', key=f'tell-{digit}', on_click=tell, args=[digit])
         st.selectbox('Which digit it is', range(10), None, lambda d: f'It is {a(d)}', key, placeholder='It is …',
                      width=124, filter_mode=None, label_visibility='collapsed', persist_state='session')
-    return read if told is None else told
+    return told if told is not None else guesses[0] if guesses else None
 
 
-def show_handwriting(image: torch.Tensor, read: int) -> None:
-    "The digit `image` (28, 28), read as `read`, and all ten digits in its handwriting."
-    digit = reading(image, read)
+def choose() -> None:
+    "Show all digits that were found in a picture, if there are several, to choose the one whose handwriting counts."
+    my = mine()
+    if len(my.found) < 2 or st.session_state.get('sample'): return
+    guesses = [writer().guesses(digit) for digit in my.found]
+    line = ''.join(str(digits[0]) if len(digits) == 1 else '?' for digits in guesses)
+    st.write(f'I found {len(line)} digits and read **{line}**. Choose the one whose handwriting counts.')
+    with st.container(key='pixels-found'):
+        columns = min(len(line), 10)
+        show(sheet(my.found, columns=columns), width=40 * columns, alt=f'The digits as the model sees them: {line}')
+    st.pills('The digit whose handwriting counts', range(len(line)), default=None,
+             format_func=lambda i: line[i], key='which', on_change=take_other, wrap=True,
+             label_visibility='collapsed', persist_state='session')
+
+
+def take_other() -> None:
+    "Another of the digits in the picture was chosen."
+    which = st.session_state.get('which') or 0
+    mine().digit, st.session_state['told-drawing'] = mine().found[which], None
+
+
+def show_handwriting(image: torch.Tensor, guesses: tuple[int, ...]) -> None:
+    "The digit `image` (28, 28), what it may be, and, if anybody knows, all ten digits in its handwriting."
+    digit = reading(image, guesses)
+    if digit is None: return
     try: ten = writer().restyle(image, digit)
     except ValueError as e: return warn(str(e))
     with st.container(key='pixels-ten'):
@@ -325,17 +372,19 @@ def show_handwriting(image: torch.Tensor, read: int) -> None:
 def handwriting_tab(tab) -> None:
     if not tab.open: return
     image = handwriting()
-    read = None if image is None else writer().read(image)
+    guesses = () if image is None else writer().guesses(image)
     pad, result = st.columns([5, 7], gap='medium')
-    with pad: show_pad(image, '' if image is None else f'I read {a(read)}.')
+    with pad: show_pad(image, '' if image is None else opinion(guesses, None))
     with result:
         if mine().note: warn(mine().note)
         if image is None: st.write('Draw one digit on the pad. The model reads it, and writes all ten the way you do.')
-        else: show_handwriting(image, read)
+        else:
+            choose()
+            show_handwriting(image, guesses)
         st.pills('Or start from a sample', list(SAMPLES), key='sample', on_change=forget_note, wrap=True,
                  persist_state='session')
-        if image is None: st.write(f'A photo will do, too: one digit on plain paper, {", ".join(FORMATS[:-1])} or '
-                                   f'{FORMATS[-1]}.')
+        if image is None: st.write('A photo will do, too: a digit or a whole number on plain paper, '
+                                   f'{", ".join(FORMATS[:-1])} or {FORMATS[-1]}.')
 
 
 def number_tab(tab) -> None:

@@ -245,6 +245,7 @@ KINDS = {
     'ruled': lambda ink, random: ruled(on_paper(ink), random),
     'squared': lambda ink, random: ruled(ruled(on_paper(ink), random).T, random).T,
     'chalk': chalk,
+    'yellow marker': lambda ink, random: np.stack([on_paper(ink, 240, v) for v in (238, 222, 70)], 2),
     'dark desk': lambda ink, random: pasted(on_paper(ink), np.full((340, 340), 70.), random, 20),
     'speck': lambda ink, random: speck(on_paper(ink), random),
     'small': small,

@@ -232,19 +232,28 @@ def write(
 # %% ../nbs/32_cli.ipynb #pictures
 def _bytes_of(name: str) -> bytes:
     "The content of a file, or of standard input for `-`; OSError, ValueError."
-    from mnist_vae.picture import MAX_OWN_BYTES
-    if name == '-': data = sys.stdin.buffer.read(MAX_OWN_BYTES + 1)
+    from mnist_vae.picture import OWN
+    if name == '-': data = sys.stdin.buffer.read(OWN.bytes + 1)
     else:
-        with open(name, 'rb') as file: data = file.read(MAX_OWN_BYTES + 1)
+        with open(name, 'rb') as file: data = file.read(OWN.bytes + 1)
     if not data: raise ValueError(f"{'standard input' if name == '-' else name} is empty: there is no picture in it")
     return data
 
-def _picture(name: str, gen):
-    "A picture of a digit as `gen` reads it, float (28, 28); PictureError names the file."
-    from mnist_vae.picture import MAX_OWN_BYTES, PictureError, read_picture
+def _called(name: str) -> str: return 'standard input' if name == '-' else name
+
+def _digits_in(name: str, gen):
+    "The digits in a picture as `gen` reads them, float (N, 28, 28); PictureError names the file."
+    from mnist_vae.picture import PictureError, read_pictures
     data = _bytes_of(name)
-    try: return read_picture(data, MAX_OWN_BYTES, gen.certainty)
-    except PictureError as e: raise PictureError(f"{'standard input' if name == '-' else name}: {e}") from None
+    try: return read_pictures(data, certainty=gen.certainty)
+    except PictureError as e: raise PictureError(f'{_called(name)}: {e}') from None
+
+def _doubt(image, guesses: tuple[int, ...], gen) -> str:
+    "What to say of a digit that is not read beyond doubt."
+    if not guesses: return 'it may show no digit'
+    chances = gen.probabilities(image)
+    first, second = (f'a{"n" if d == 8 else ""} {d} ({chances[d]:.0%})' for d in guesses)
+    return f'{first}, or {second}?'
 
 @app.command()
 def restyle(
@@ -265,17 +274,19 @@ def restyle(
     if digit is not None: _whole(digit, '--digit', 0, 9)
     _check_output(output)
     gen = _load(weights)
-    _show(gen.restyle(_picture(picture, gen), digit), range(10), None, output, quiet)
+    image, *others = _digits_in(picture, gen)
+    if others: _remark(f'{_called(picture)} shows {1 + len(others)} digits: the first counts', quiet)
+    _show(gen.restyle(image, digit), range(10), None, output, quiet)
 
 @app.command()
 def read(
-    pictures: Annotated[list[str], typer.Argument(metavar='PICTURE', help='Pictures of one digit each; - is '
+    pictures: Annotated[list[str], typer.Argument(metavar='PICTURE', help='Pictures of a digit or a number; - is '
                                                   'standard input.')],
     weights: _Weights = None,
 ) -> None:
-    """Print the digit that a picture shows, as the model reads it.
+    """Print the digit that a picture shows, or its digits in the order of reading.
 
-    Of several pictures, a line each, with the name of the file after a tab.
+    Of several pictures, a line each, with the name of the file after a tab. Doubt is told on standard error.
 
     \b
     Examples:
@@ -284,8 +295,13 @@ def read(
     """
     gen = _load(weights)
     for name in pictures:
-        digit = gen.read(_picture(name, gen))
-        print(digit if len(pictures) == 1 else f'{digit}\t{name}', flush=True)
+        images = _digits_in(name, gen)
+        line = ''.join(str(gen.read(image)) for image in images)
+        print(line if len(pictures) == 1 else f'{line}\t{name}', flush=True)
+        for i, image in enumerate(images):
+            if len(guesses := gen.guesses(image)) == 1: continue
+            at = _called(name) if len(images) == 1 else f'{_called(name)}, digit {i + 1}'
+            print(f'{at}: {_doubt(image, guesses, gen)}', file=sys.stderr)
 
 # %% ../nbs/32_cli.ipynb #dataset
 def _labels_in(path: Path | None):

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from .data import read_idx
-from .picture import FORMATS, MAX_OWN_BYTES, PictureError, centre, decode, find_ink
+from .picture import OWN, PictureError, candidates, decode, formats_of
 
 # %% ../nbs/22_sets.ipynb #set
 class NoSuchSplit(ValueError): "There are no test images, or no training images."
@@ -146,14 +146,16 @@ class _Picture:
 
     def data(self) -> bytes:
         if isinstance(self.source, bytes): return self.source
-        if self.source.stat().st_size > MAX_OWN_BYTES: raise PictureError(f'more than {MAX_OWN_BYTES >> 20} MB')
+        if self.source.stat().st_size > OWN.bytes: raise PictureError(f'more than {OWN.bytes >> 20} MB')
         return self.source.read_bytes()
 
     def size(self) -> tuple[int, int] | None:
         "Width and height by the header; None if it is no picture."
-        source = io.BytesIO(self.source) if isinstance(self.source, bytes) else self.source
         try:
-            with PIL.Image.open(source, formats=FORMATS) as picture: return picture.size
+            with io.BytesIO(self.source) if isinstance(self.source, bytes) else open(self.source, 'rb') as source:
+                formats = formats_of(source.read(12), OWN)
+                source.seek(0)
+                with PIL.Image.open(source, formats=formats) as picture: return picture.size
         except Exception: return None       # a damaged file fails in many ways
 
 def _is_of_the_system(name: str) -> bool: return name.startswith('.') or name.lower() in _SYSTEM
@@ -181,7 +183,7 @@ def _from_pictures(pictures: list[_Picture], where: str, skipped: Counter, count
     small = list(_decoded(pictures, skipped, count)) if set(sizes) == {(28, 28)} else None
     as_it_is = small and _is_mnist_like(sizes, [grey for grey, _ in small])
     for grey, label in small or _decoded(pictures, skipped, count):
-        try: images.append(torch.from_numpy(grey.copy()) if as_it_is else (centre(find_ink(grey)) * 255).round().byte())
+        try: images.append(torch.from_numpy(grey.copy()) if as_it_is else (candidates(grey, 1)[0] * 255).round().byte())
         except PictureError: skipped['pictures that show no digit'] += 1
         else: labels.append(label)
     if not images: raise ValueError(f'{where}: there is no picture in it that can be used')
@@ -236,7 +238,7 @@ def _read_tars(files: list[Path], count: Callable) -> LabelledSet:
     for path in files:
         try:
             with tarfile.open(path) as archive:
-                members = (m for m in archive if m.isfile() and m.size < MAX_OWN_BYTES)
+                members = (m for m in archive if m.isfile() and m.size < OWN.bytes)
                 parts = {m.name: archive.extractfile(m).read() for m in members}
         except (tarfile.TarError, EOFError, OSError) as e:
             raise ValueError(f'{path} is not a tar file, or damaged: {e}') from e

@@ -186,6 +186,19 @@ def test_svg_is_drawn_by_a_browser_as_png_is(run, browser, tmp_path):
     page.close()
 
 
+def test_doubt_is_told_beside_the_digit(run, gen, tmp_path):
+    line = torch.cat([gen.generate(d, 1, seed=3, temperature=.5)[0] for d in (4, 7, 2)], 1)
+    blob = torch.zeros(40, 40)
+    blob[10:30, 10:30] = 1
+    for name, image in dict(number=line, blob=blob).items():
+        (tmp_path / f'{name}.png').write_bytes(png(1 - torch.nn.functional.pad(image, [9] * 4), 6))
+    out, err = run('read', tmp_path / 'number.png')
+    assert (out, err) == ('472\n', '')
+    out, err = run('read', tmp_path / 'number.png', tmp_path / 'blob.png')
+    assert re.fullmatch(r'472\t\S*number.png\n\d\t\S*blob.png\n', out)
+    assert re.fullmatch(r'\S*blob.png: it may show no digit\n', err)
+
+
 # --- terminals, pipes, code pages ---
 
 @pytest.mark.slow

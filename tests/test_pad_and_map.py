@@ -15,7 +15,7 @@ from conftest import ROOT
 from mnist_vae.explore import TRAITS, traits
 from mnist_vae.export import png
 from mnist_vae.generator import DigitGenerator
-from mnist_vae.picture import PictureError, read_picture
+from mnist_vae.picture import VISITORS, PictureError, read_picture, read_pictures
 from ports import free_port
 from test_app import both_looks, pictures, serve, settle, source, visit, watch
 
@@ -34,7 +34,8 @@ def app(monkeypatch):
     class Session(dict):
         __getattr__, __setattr__ = dict.__getitem__, dict.__setitem__
     monkeypatch.setattr(app.st, 'session_state', Session())
-    app.writer, app.read_picture, app.PictureError = DigitGenerator.load, read_picture, PictureError
+    app.writer, app.PictureError, app.VISITORS = DigitGenerator.load, PictureError, VISITORS
+    app.read_picture, app.read_pictures = read_picture, read_pictures
     return app
 
 
@@ -178,6 +179,57 @@ def test_a_bad_picture_leaves_the_drawing_and_a_good_one_takes_its_place(app):
     assert app.mine().is_picture and not app.mine().note
     app.take(dict(kind='nothing', serial=4, picture=''))
     assert app.handwriting() is None
+
+
+@pytest.mark.parametrize(
+    'guesses, told, said',
+    [
+        ((7, ), None, 'I read a 7. Wrong?'),
+        ((8, ), 8, 'I read an 8. Wrong?'),
+        ((7, ), 1, 'I read a 7, you say 1.'),
+        ((8, 3), None, 'An 8, or a 3?'),
+        ((8, 3), 8, 'I read an 8. Wrong?'),
+        ((8, 3), 3, 'You say it is a 3.'),
+        ((), None, 'I see no digit in this. If it is one, say which.'),
+        ((), 8, 'You say it is an 8.'),
+    ],
+)
+def test_doubt_has_words(app, guesses, told, said):
+    assert app.opinion(guesses, told) == said
+
+
+def test_a_number_in_a_picture_is_taken_digit_by_digit(app):
+    gen = DigitGenerator.load()
+    line = torch.cat([gen.generate(d, 1, seed=3, temperature=.5)[0] for d in (4, 7, 2)], 1)
+    page = torch.nn.functional.pad(line, [9] * 4)
+    app.take(dict(kind='picture', serial=1, picture=as_url(png(1 - page, 6))))
+    assert [gen.read(digit) for digit in app.mine().found] == [4, 7, 2]
+    assert app.handwriting() is app.mine().digit and gen.read(app.handwriting()) == 4
+    app.st.session_state['which'] = 2
+    app.take_other()
+    assert gen.read(app.handwriting()) == 2
+    app.take(dict(kind='drawing', serial=2, picture=as_url(png(1 - page, 6))))
+    assert len(app.mine().found) == 1, 'one digit is drawn at a time'
+
+
+def test_doubt_is_settled_by_a_tap(tab, tmp_path):
+    "A dot is no digit until somebody says so; of two guesses, one tap takes one; a number is shown digit by digit."
+    page = tab('Handwriting', viewport={'width': 375, 'height': 800})
+    draw(page, [[(.5, .5)]])
+    says(page, 'I see no digit in this. If it is one, say which.')
+    expect(page.get_by_role('img', name=TEN)).to_have_count(0)
+    correct(page, 1)
+    says(page, 'You say it is a 1.')
+    page.get_by_role('img', name=TEN).wait_for()
+    gen = DigitGenerator.load()
+    line = torch.cat([gen.generate(d, 1, seed=3, temperature=.5)[0] for d in (4, 7, 2)], 1)
+    (tmp_path / 'number.png').write_bytes(png(1 - torch.nn.functional.pad(line, [9] * 4), 6))
+    page.set_input_files('input[type=file]', tmp_path / 'number.png')
+    says(page, 'I found 3 digits and read 472. Choose the one whose handwriting counts.')
+    four = source(page, TEN)
+    page.get_by_role('radio', name='7', exact=True).or_(page.get_by_role('button', name='7', exact=True)).click()
+    says(page, 'I read a 7. Wrong?')
+    source(page, TEN, other_than=four)
 
 
 def test_drawn_by_mouse(tab):

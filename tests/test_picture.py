@@ -5,6 +5,7 @@ import multiprocessing
 import re
 import struct
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -13,10 +14,10 @@ import pytest
 import torch
 from PIL import Image
 
-import mnist_vae.picture
+import doubt
 import reading
 from mnist_vae.generator import DigitGenerator
-from mnist_vae.picture import FORMATS, PictureError, read_picture
+from mnist_vae.picture import FORMATS, VISITORS, PictureError, read_picture, read_pictures
 
 BOUND = 60  # MB above what the process had
 # All that a visitor may be told.
@@ -27,18 +28,16 @@ SENTENCES = re.compile(
     |has\ \d+×\d+\ pixels,\ \d+\.\d\ million\ are\ the\ limit
         \ for\ a\ (PNG|JPEG|MPO|WEBP|BMP|GIF)\ of\ its\ kind:\ make\ it\ smaller
     |has\ too\ many\ pixels:\ make\ it\ smaller
-    |is\ an\ animation:\ save\ one\ of\ its\ frames
-    |has\ more\ than\ 8\ bits\ a\ channel:\ save\ it\ with\ 8
-    |has\ colours\ for\ printing\ \(CMYK\):\ save\ it\ as\ RGB
+    |is\ a\ HEIC:\ save\ it\ as\ JPEG
     |cannot\ be\ read:\ use\ a\ PNG\ or\ JPEG\ that\ other\ programs\ open
     |shows\ no\ digit:\ draw\ or\ photograph\ one\ with\ more\ contrast)''',
     re.X,
 )
 
 
-def outcome(data: bytes) -> str:
+def outcome(data: bytes, limits=VISITORS) -> str:
     "What a visitor is told, or nothing if the picture is read. Any other exception is an error of ours."
-    try: assert read_picture(data).shape == (28, 28)
+    try: assert read_picture(data, limits).shape == (28, 28)
     except PictureError as e:
         assert SENTENCES.fullmatch(str(e)), str(e)
         return str(e)
@@ -134,6 +133,10 @@ HOSTILE = {
     'transparent by a palette': lambda: png(4096, 4096, 3, before=chunk(b'tRNS', bytes(256))),
     'transparent by a colour': lambda: png(4096, 1024, 2, before=chunk(b'tRNS', bytes(6))),
     'sixteen bits': lambda: png(4096, 2048, 2, depth=16),
+    'sixteen bits, grey': lambda: png(2048, 2048, 0, depth=16),
+    'colours for printing': lambda: jpeg(5000, 4000, 'CMYK'),
+    'an animated PNG': lambda: saved(Image.new('L', (3000, 2000)), 'PNG', save_all=True,
+                                     append_images=[Image.new('L', (3000, 2000), 9)] * 3),
     'too large, transparent': lambda: png(4000, 4000, 6),
     'many texts': lambda: png(99, 99, before=texts(b'zTXt', 60, 2**20)),
     'many texts at the end': lambda: png(99, 99, after=texts(b'zTXt', 60, 2**20)),
@@ -144,6 +147,7 @@ HOSTILE = {
     'a hundred thousand chunks': lambda: png(99, 99, before=chunk(b'aaAa', b'') * 100_000),
     'JPEG': lambda: jpeg(8192, 4096, 'L'),
     'JPEG in colour': lambda: jpeg(5000, 4000, subsampling=0),
+    'JPEG in colour, long': lambda: jpeg(8190, 1020, subsampling=0),
     'JPEG, progressive': lambda: jpeg(2048, 2048, progressive=True, subsampling=0),
     'JPEG, progressive, too large': lambda: jpeg(4000, 4000, progressive=True, subsampling=0),
     'JPEG, long': lambda: jpeg(65_000, 245, progressive=True),
@@ -183,15 +187,15 @@ if fresh: fresh.set_forkserver_preload(['mnist_vae.picture'])
 
 
 def measure(pipe, data: bytes, allowed: int) -> None:
-    mnist_vae.picture.MAX_DECODING = allowed
+    limits = replace(VISITORS, memory=allowed)
     ctypes.CDLL(None).malloc_trim(0)
     Path('/proc/self/clear_refs').write_text('5')                        # the peak counts from now on
     before = status('VmRSS')
-    said = outcome(data)
+    said = outcome(data, limits)
     pipe.send(((status('VmHWM') - before) / 1024, said))
 
 
-def peak(data: bytes, allowed: int = mnist_vae.picture.MAX_DECODING) -> tuple[float, str]:
+def peak(data: bytes, allowed: int = VISITORS.memory) -> tuple[float, str]:
     "Memory in MB that reading a picture adds at most, in a process of its own, and what a visitor is told."
     here, there = fresh.Pipe(duplex=False)
     child = fresh.Process(target=measure, args=(there, data, allowed))
@@ -227,7 +231,7 @@ def test_refused_by_name():
         'WebP, too large': '2.1 million are the limit for a WEBP',
         'JPEG, progressive, too large': '4.2 million',
         'TIFF': 'cannot be read',
-        'GIF of a hundred thousand frames': 'animation',
+        'GIF of a hundred thousand frames': 'shows no digit',
         'nothing': 'cannot be read',
         'cut off': 'cannot be read',
     }.items():
@@ -268,6 +272,93 @@ def test_damaged_files_are_read_or_refused_in_our_words(kind):
     assert not any(map(outcome, wholes))
     for i in range(200): told.append(outcome(damaged(wholes[i % len(wholes)], random)))
     assert sum(map(bool, told)) > 20, 'some damage is noticed'
+
+
+# --- several digits, and none ---
+
+def number(text: str, lines: int = 1) -> Image.Image:
+    "A number on a page, each digit drawn by another pen."
+    shapes = {str(digit): shape for digit, shape in reading.STROKES.values()}
+    row = np.hstack([np.asarray(reading.drawn(shapes[c], f'{text} {i}'))[:, 40:200] for i, c in enumerate(text)])
+    page = np.vstack([row] * lines)
+    return Image.fromarray(np.pad(page, 60, constant_values=reading.PAGE))
+
+
+@pytest.mark.parametrize('kind', ['plain', 'light falls to half', 'chalk', 'ruled'])
+def test_a_number_is_found_digit_by_digit(kind):
+    gen, read = DigitGenerator.load(), 0
+    for text in ('40', '176', '90461'):
+        found = read_pictures(reading.photograph(number(text), kind, text), certainty=gen.certainty)
+        read += ''.join(str(gen.read(image)) for image in found) == text
+    assert read >= 2
+
+
+def test_two_lines_are_read_one_after_the_other():
+    gen = DigitGenerator.load()
+    found = read_pictures(reading.png(number('461', lines=2)), certainty=gen.certainty)
+    assert [gen.read(image) for image in found] == [4, 6, 1, 4, 6, 1]
+
+
+@pytest.mark.slow
+def test_one_digit_stays_one():
+    "Also if its strokes do not touch, or the paper is not clean."
+    gen, n_found = DigitGenerator.load(), []
+    for kind in ('plain', 'speck', 'faint pencil', 'squared'):
+        for name, _, page in reading.strokes(1):
+            photograph = reading.photograph(Image.open(io.BytesIO(page)), kind, name)
+            n_found.append(len(read_pictures(photograph, certainty=gen.certainty)))
+    assert n_found.count(1) >= len(n_found) - 1
+
+
+@pytest.mark.slow
+def test_doubt_is_told():
+    "Of fresh shapes, what is said without doubt is right; dots and blots are no digits, and few scribbles are."
+    gen = DigitGenerator.load()
+    said = [(digit, gen.guesses(read_picture(page))) for _, digit, page in reading.strokes(5)]
+    sure = [digit == guesses[0] for digit, guesses in said if len(guesses) == 1]
+    assert len(sure) > .8 * len(said) and sum(sure) >= len(sure) - 1
+    none = {}
+    for name, page in doubt.no_digits(12): none.setdefault(name, []).append(gen.guesses(read_picture(page)))
+    assert all(guesses == () for guesses in none['dot'])
+    assert sum(guesses == () for guesses in none['blot']) >= 9
+    assert sum(len(guesses) == 1 for guesses in none['scribble'] + none['cross'] + none['wave']) <= 6
+
+
+def test_how_a_guess_follows_from_the_probabilities(monkeypatch):
+    gen, image = DigitGenerator.load(), torch.zeros(28, 28)
+    image[5:20, 12:15] = 1
+    for chances, guesses in {(.95, .03): (4, ), (.7, .25): (4, 9), (.4, .35): ()}.items():
+        likely = torch.zeros(10)
+        likely[4], likely[9] = chances
+        monkeypatch.setattr(DigitGenerator, 'probabilities', lambda self, image, likely=likely: likely)
+        assert gen.guesses(image) == guesses
+    image[10:18, 10:18] = 1
+    likely[4] = .99
+    assert gen.guesses(image) == ()
+
+
+# --- formats ---
+
+@pytest.mark.parametrize('kind', ['HEIC', 'TIFF', 'AVIF'])
+def test_what_a_server_does_not_read(kind):
+    page = number('4')
+    data = b'\0\0\0\x18ftypheic' + bytes(99) if kind == 'HEIC' else saved(page, kind)
+    assert ('HEIC' if kind == 'HEIC' else 'cannot be read') in outcome(data)
+    if kind == 'HEIC':
+        with pytest.raises(PictureError, match='pip install pillow-heif'): read_picture(data)
+    else: assert read_picture(data)[4:24, 4:24].max() > .9
+
+
+def test_transparent_ink_is_ink_whatever_its_colour():
+    ink = 255 - np.asarray(number('4'))
+    wanted = read_picture(saved(Image.fromarray(255 - ink), 'PNG'))
+    for colour in 0, 255:
+        page = np.full((*ink.shape, 4), colour, np.uint8)
+        page[..., 3] = ink
+        torch.testing.assert_close(read_picture(saved(Image.fromarray(page), 'PNG'), VISITORS), wanted, atol=.1, rtol=0)
+    sheet = Image.fromarray(255 - ink).convert('RGBA')
+    sheet.putpixel((0, 0), (0, 0, 0, 0))
+    torch.testing.assert_close(read_picture(saved(sheet, 'PNG')), wanted, atol=.1, rtol=0)
 
 
 # --- what people photograph ---

@@ -115,7 +115,8 @@ export async function readFile(file, limit) {
 /**
  * @param {File} file
  * @param {number} limit
- * @returns {Promise<Blob>} the file if it is small and of a known format, else a JPEG on white
+ * @returns {Promise<Blob>} the file if it is small and of a known format, else a PNG if parts of it are transparent and
+ *   there is room, else a JPEG on white
  */
 async function reduce(file, limit) {
   const picture = await createImageBitmap(file);
@@ -125,19 +126,31 @@ async function reduce(file, limit) {
   canvas.width = Math.max(1, Math.round(picture.width * scale));
   canvas.height = Math.max(1, Math.round(picture.height * scale));
   const pen = context(canvas);
-  pen.fillStyle = "#fff";
-  pen.fillRect(0, 0, canvas.width, canvas.height);
   pen.imageSmoothingQuality = "high";
   pen.drawImage(picture, 0, 0, canvas.width, canvas.height);
   picture.close();
-  const fine = await toJpeg(canvas, 0.9);
-  return fine.size <= limit ? fine : toJpeg(canvas, 0.4);
+  if (isTransparent(pen, canvas)) {
+    const whole = await encode(canvas, "image/png");
+    if (whole.size <= limit) return whole;
+  }
+  pen.globalCompositeOperation = "destination-over"; // white paper below
+  pen.fillStyle = "#fff";
+  pen.fillRect(0, 0, canvas.width, canvas.height);
+  const fine = await encode(canvas, "image/jpeg", 0.9);
+  return fine.size <= limit ? fine : encode(canvas, "image/jpeg", 0.4);
 }
 
-/** @param {HTMLCanvasElement} canvas @param {number} quality @returns {Promise<Blob>} */
-function toJpeg(canvas, quality) {
+/** @param {CanvasRenderingContext2D} pen @param {HTMLCanvasElement} canvas @returns {boolean} */
+function isTransparent(pen, canvas) {
+  const { data } = pen.getImageData(0, 0, canvas.width, canvas.height);
+  for (let i = 3; i < data.length; i += 4) if (data[i] < 128) return true;
+  return false;
+}
+
+/** @param {HTMLCanvasElement} canvas @param {string} type @param {number} [quality] @returns {Promise<Blob>} */
+function encode(canvas, type, quality) {
   return new Promise((resolve, reject) => {
-    canvas.toBlob((blob) => (blob ? resolve(blob) : reject(new Error("no picture"))), "image/jpeg", quality);
+    canvas.toBlob((blob) => (blob ? resolve(blob) : reject(new Error("no picture"))), type, quality);
   });
 }
 

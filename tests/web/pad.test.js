@@ -155,12 +155,23 @@ test("a file that is too large is reduced, and refused in words where that is im
   globalThis.createImageBitmap = () => Promise.resolve({ width: 500, height: 900, close() {} });
   assert.equal(await readFile({ size: 99, type: "image/png" }, 100), "data:;99", "small and known: sent as it is");
   globalThis.createImageBitmap = () => Promise.resolve({ width: 4000, height: 1000, close() {} });
-  const canvas = { getContext: fakePen, toBlob: (done, type, quality) => done({ size: quality > 0.5 ? 2 ** 22 : 50, type }) };
+  let alpha = 255;
+  const pen = Object.assign(fakePen(), { getImageData: () => ({ data: [0, 0, 0, 255, 0, 0, 0, alpha] }) });
+  const sizes = { "image/png": 60, "image/jpeg": 50 };
+  const canvas = { getContext: () => pen, toBlob: (done, type, quality) => done({ size: quality > 0.5 ? 2 ** 22 : sizes[type], type }) };
   globalThis.document = { createElement: () => canvas };
   await pad.file.onchange();
   assert.deepEqual([canvas.width, canvas.height], [1024, 256]);
   assert.deepEqual(sent, [{ kind: "picture", serial: 1, picture: "data:;50" }]);
   assert.equal(pad.file.value, "", "the same file may be chosen again");
+  assert.ok(pen.drawn.some(([name]) => name === "fillRect"), "a JPEG has white paper");
+  pen.drawn.length = alpha = 0;
+  await pad.file.onchange();
+  assert.equal(sent[1].picture, "data:;60", "what is transparent stays so, in a PNG");
+  assert.ok(!pen.drawn.some(([name]) => name === "fillRect"));
+  sizes["image/png"] = 2 ** 22;
+  await pad.file.onchange();
+  assert.equal(sent[2].picture, "data:;50", "unless that is too large");
 });
 
 test("in Streamlit, the drawing outlives its tab, and a restart of the server", () => {
