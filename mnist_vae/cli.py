@@ -360,7 +360,8 @@ def dataset(
                                   'and ink, its latent and how likely that is.')] = False,
     shard: Annotated[int, typer.Option(metavar='N', help='Images per shard.')] = 10_000,
     workers: Annotated[int, typer.Option(metavar='N', help='Processes that draw the same bytes as one. Each takes '
-                                         'seconds to start: for 200,000 images and more, or with --traits.')] = 1,
+                                         'seconds to start: for hundreds of thousands of images, or with '
+                                         '--traits.')] = 1,
     weights: _Weights = None,
     quiet: _Quiet = False,
 ) -> None:

@@ -135,6 +135,7 @@ def measured(drawn):
     return measure(torch.from_numpy(drawn['train'][0]))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings('ignore')
 def test_traits_are_columns_for_datasets(measured, tmp_path, monkeypatch):
     for name in 'HF_HUB_OFFLINE', 'HF_DATASETS_OFFLINE': monkeypatch.setenv(name, '1')
