@@ -48,8 +48,7 @@ N, FRAMES = 5, 24
 WEB = Path(__file__).with_name('web')
 STORY_DIGIT = 7
 SENT = 5 << 17         # bytes of a picture file that the server takes in one message; the pad makes larger ones smaller
-# Handwritings to begin with, for those who neither draw nor upload: a digit, a slider of style and its position. The
-# order of the sliders depends on the weights, so they go by name.
+# Handwritings to begin with, for those who neither draw nor upload: a digit, a slider of style and its position.
 SAMPLES = {
     'slanted 4': (4, 'slant', 2), 'upright 2': (2, 'slant', -1.5),
     'wide 3': (3, 'width', 1.5), 'narrow 8': (8, 'width', -2),

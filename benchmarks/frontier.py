@@ -43,7 +43,8 @@ def main(out: Path, kl_weights: tuple, epochs: int, judge_epochs: int) -> None:
 
     for kl_weight in kl_weights:
         ships = kl_weight == RECIPES['sharp'].kl_weight
-        base = replace(RECIPES['sharp'], kl_weight=kl_weight, epochs=epochs, leave_out=0., refine_epochs=0)
+        base = replace(RECIPES['sharp'], kl_weight=kl_weight, epochs=epochs, leave_out=0., refine_epochs=0,
+                       reading_epochs=0)
         networks = train(images, labels, **base.for_training(), progress=False)
         for k in (1, 40, 200) if ships else (200,):
             add(f'KL × {kl_weight}, {k} Gaussian' + 's' * (k > 1), networks, replace(base, n_components=k),

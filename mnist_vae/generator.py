@@ -290,7 +290,7 @@ class DigitGenerator:
     @property
     @neutral()
     def styles(self) -> tuple[str, ...]:
-        "What the sliders of `in_style` do, the strongest first: 'slant', 'width', …"
+        "What the sliders of `in_style` do: 'slant', 'width', …"
         return self._styles.names
 
     @neutral()

@@ -290,9 +290,8 @@ def measure(path, data: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], seed
     `cas` and its standard error `cas_se` (none for one); samples of which more than half are wrong get none.
     ValueError for other counts, and the errors of `load_checkpoint`.
     """
-    whole_number(n_nll, 'n_nll', N_CLASSES)
-    whole_number(n_cas, 'n_cas', N_CLASSES)
-    whole_number(n_c2st, 'n_c2st', 64)
+    least = dict(n_nll=(n_nll, N_CLASSES), n_cas=(n_cas, N_CLASSES), n_c2st=(n_c2st, 64))
+    for name, (n, low) in least.items(): whole_number(n, name, low)
     training = dict(epochs=epochs, device=device, progress=progress)
     model, checkpoint = load_checkpoint(path)
     generator = DigitGenerator.load(path)
@@ -306,8 +305,7 @@ def measure(path, data: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], seed
         rows[name] = _row_of_samples(sample, judge, data, test, seed, len(judges), n_cas, n_c2st, **training)
     rows['real training images'] = _row_of_real_images(judge, accuracies, data, test, seed, n_c2st)
 
-    few = balanced(test[1], n_nll // N_CLASSES, seed)
-    prior = ClassPrior(**checkpoint['prior'])
+    few, prior = balanced(test[1], n_nll // N_CLASSES, seed), ClassPrior(**checkpoint['prior'])
     nll = _likelihoods(model, prior, test[0][few], test[1][few], seed=seed, progress=progress)
     date = datetime.now(timezone.utc).isoformat(timespec='seconds')
     return dict(rows=rows, judge=accuracies[0], reading=reading(path, test), elbo=evaluate(model, *test, seed=seed),

@@ -20,6 +20,7 @@ from .model import LATENT_DIM, VAE, neutral, posterior
 from .prior import ClassPrior, check_enough, fit_prior
 from .reader import train_reader
 from .refine import BATCH_SIZE, refine
+from .tone import fit_tone
 from .training import StateFile, open_state, pick_device, processes, train
 
 # %% ../nbs/13_recipe.ipynb #recipes
@@ -37,6 +38,7 @@ class Recipe:
     draws: int = 1                    # latents per training image that they are fitted to
     n_components: int = 40            # Gaussians per digit
     leave_out: float = 0.             # share of each prior, the least dense, that is not sampled from
+    tone: bool = False                # levels are fitted, which mend paper and ink: `fit_tone`
     # the refinement of the decoder: arguments of `refine`
     refine_epochs: int = 0            # passes over the training images; 0: no refinement
     refine_leave_out: float = 0.      # as `leave_out`, while the decoder is refined
@@ -46,6 +48,7 @@ class Recipe:
     feature_weight: float = .45       # weight of the critic of features, which asks for variety
     perceptual_weight: float = 15.    # weight of the distance of reconstructions from images, in the reader's features
     bce_weight: float = .02           # weight of BCE, which keeps the meaning of a latent
+    speck_weight: float = 4.          # weight of isolated ink
     refine_ema: float = .999          # as `ema`, for the decoder
     # the reader of other people's digits: arguments of `train_reader`
     reading_epochs: int = 0           # passes over the images; 0: no reader, the model reads by Bayes' rule
@@ -55,11 +58,13 @@ class Recipe:
                              refine_epochs=(0, None), reading_epochs=(0, None), reading_drawn=(0, 100_000))
     _SHARES: ClassVar = 'ema', 'leave_out', 'refine_leave_out', 'refine_ema'
     _RATES: ClassVar = 'lr', 'refine_lr', 'critic_lr'
-    _WEIGHTS: ClassVar = 'kl_weight', 'reader_weight', 'feature_weight', 'perceptual_weight', 'bce_weight'
+    _WEIGHTS: ClassVar = 'kl_weight', 'reader_weight', 'feature_weight', 'perceptual_weight', \
+                         'bce_weight', 'speck_weight'
 
     def __post_init__(self):
-        if not isinstance(self.cosine, bool): raise ValueError(f'cosine must be True or False, not {self.cosine!r}')
         given = vars(self)
+        for name in 'cosine', 'tone':
+            if not isinstance(given[name], bool): raise ValueError(f'{name} must be True or False, not {given[name]!r}')
         plain = {name: whole_number(given[name], name, *span) for name, span in self._COUNTS.items()}
         plain |= {name: real_number(given[name], name, below=1) for name in self._SHARES}
         plain |= {name: real_number(given[name], name, above=True) for name in self._RATES}
@@ -79,7 +84,8 @@ class Recipe:
         "The arguments of `refine`."
         return dict(epochs=self.refine_epochs, lr=self.refine_lr, critic_lr=self.critic_lr,
                     reader_weight=self.reader_weight, feature_weight=self.feature_weight,
-                    perceptual_weight=self.perceptual_weight, bce_weight=self.bce_weight, ema=self.refine_ema)
+                    perceptual_weight=self.perceptual_weight, bce_weight=self.bce_weight,
+                    speck_weight=self.speck_weight, ema=self.refine_ema)
 
     def for_reading(self) -> dict:
         "The arguments of `train_reader`."
@@ -92,8 +98,8 @@ class Recipe:
 
 RECIPES = {
     'plain': Recipe(),
-    'sharp': Recipe(kl_weight=.1, cosine=True, ema=.999, draws=2, n_components=200, leave_out=.02,
-                    refine_epochs=40, refine_leave_out=.03, reading_epochs=8),
+    'sharp': Recipe(kl_weight=.1, cosine=True, ema=.999, draws=2, n_components=200, leave_out=.02, tone=True,
+                    refine_epochs=30, refine_leave_out=.03, reading_epochs=8),
 }
 
 # %% ../nbs/13_recipe.ipynb #fit
@@ -145,6 +151,12 @@ def _fit_priors(model: VAE, images: Tensor, labels: Tensor, recipe: Recipe, seed
     z = torch.cat([model.reparameterize(mu, logvar, generator) for _ in range(recipe.draws)])
     return fit_prior(z, labels.repeat(recipe.draws), **recipe.for_priors(), seed=seed, resume=resume, progress=progress)
 
+def _seconds(history: list[dict], resume: StateFile) -> dict[str, float]:
+    "How long each stage took; what refinement takes includes its own reader."
+    spent = lambda *stages: sum(resume.seconds.get(stage, 0.) for stage in stages)
+    return dict(networks=sum(row['seconds'] for row in history), priors=spent('priors'),
+                refinement=spent('reader', 'refinement'), reading=spent('reading'))
+
 @neutral()
 def fit(images: Tensor, labels: Tensor, recipe: Recipe | str = 'sharp', seed: int = 0, device=None,
         resume: str | os.PathLike | StateFile | None = None, networks: tuple[VAE, list[dict]] | None = None,
@@ -173,6 +185,7 @@ def fit(images: Tensor, labels: Tensor, recipe: Recipe | str = 'sharp', seed: in
     if processes()[0]: return None
     model.cpu()
     prior = _fit_priors(model, images, labels, recipe, seed, resume, progress)
+    if recipe.tone: model.tone = fit_tone(model, prior, images, labels, seed)
     refine_history = []
     if recipe.refine_epochs:
         practised = prior.truncated(recipe.refine_leave_out, seed)
@@ -181,9 +194,6 @@ def fit(images: Tensor, labels: Tensor, recipe: Recipe | str = 'sharp', seed: in
     if recipe.reading_epochs:
         reader = train_reader(images, labels, **recipe.for_reading(), seed=seed, **where).cpu()
 
-    spent = lambda *stages: sum(resume.seconds.get(stage, 0.) for stage in stages)
-    seconds = dict(networks=sum(row['seconds'] for row in history), priors=spent('priors'),
-                   refinement=spent('reader', 'refinement'), reading=spent('reading'))
     config = dict(recipe=name, seed=seed, optimizer='Adam') | asdict(recipe)
     made = provenance(images, labels, seed) | dict(scikit_learn=sklearn.__version__)
-    return Fitted(model, prior, config, history, refine_history, seconds, made, reader)
+    return Fitted(model, prior, config, history, refine_history, _seconds(history, resume), made, reader)

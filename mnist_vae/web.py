@@ -100,8 +100,8 @@ def _style_tensors(gen: DigitGenerator) -> dict[str, Tensor]:
     "What a slider adds to each digit's latent, (10, D, K); how a latent comes to its place on the map, (10, 2, D)."
     styles, atlas = gen._styles, gen._atlas
     return {
-        'style.directions': styles.transport @ (styles.directions * styles.scale),
-        'map.place': (styles.directions / styles.scale).T[:2] @ styles.back,
+        'style.directions': styles.transport @ styles.directions,
+        'map.place': styles.from_latent[:, :2],
         'map.centres': atlas.centres,
     }
 

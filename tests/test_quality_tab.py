@@ -132,7 +132,7 @@ def test_bars_are_those_of_the_sevens_beside_them():
         torch.full((3,), build_story.DIGIT), torch.Generator().manual_seed(build_story.SEED)
     )
     files = build_story.render()
-    with torch.no_grad(): images = model.decode(z.float(), torch.full((3,), build_story.DIGIT)).view(-1, 28, 28)
+    with torch.no_grad(): images = model.draw(z.float(), torch.full((3,), build_story.DIGIT)).view(-1, 28, 28)
     for i in range(3):
         assert files[f'z-{i + 1}.svg'] == build_story.bars(z[i])
         assert files[f'seven-{i + 1}.png'] == png(images[i])
@@ -140,7 +140,11 @@ def test_bars_are_those_of_the_sevens_beside_them():
 
 @pytest.mark.parametrize('width, scheme', [(1280, 'light'), (1280, 'dark'), (375, 'light'), (375, 'dark')])
 @pytest.mark.parametrize(
-    'tab, last', [('How it works', 'A plain one does not draw like this.'), ('Quality', 'over 40 epochs')]
+    'tab, last',
+    [
+        ('How it works', 'A plain one does not draw like this.'),
+        ('Quality', f'over {len(CARD["refine_history"])} epochs'),
+    ],
 )
 def test_fits_and_is_accessible(server, browser, tab, last, width, scheme):  # noqa: F811
     page = browser.new_page(viewport={'width': width, 'height': 720}, color_scheme=scheme)

@@ -16,6 +16,7 @@ from mnist_vae.generator import default_weights
 from mnist_vae.model import VAE
 from mnist_vae.prior import ClassPrior
 from mnist_vae.recipe import RECIPES, Recipe, fit, open_fit_state
+from mnist_vae.tone import Tone
 from mnist_vae.training import StateFile
 
 ODD = Recipe(
@@ -36,9 +37,11 @@ ODD = Recipe(
     feature_weight=0.9,
     perceptual_weight=1.1,
     bce_weight=1.2,
+    speck_weight=1.3,
     refine_ema=0.13,
     reading_epochs=14,
     reading_drawn=15,
+    tone=True,
 )
 READER = Classifier(2).eval()
 LABELS = torch.arange(10).repeat(20)
@@ -62,6 +65,7 @@ def test_sharp_is_what_ships():
         'draws',
         'n_components',
         'leave_out',
+        'tone',
         'refine_epochs',
         'refine_leave_out',
     } <= known.keys()
@@ -88,9 +92,10 @@ def test_plain_is_the_textbook():
         feature_weight=0.45,
         perceptual_weight=15.0,
         bce_weight=0.02,
+        speck_weight=4.0,
         ema=0.999,
     )
-    assert RECIPES['plain'].refine_leave_out == 0.0
+    assert RECIPES['plain'].refine_leave_out == 0.0 and not RECIPES['plain'].tone
 
 
 def test_recipe_is_frozen_and_by_name():
@@ -98,8 +103,9 @@ def test_recipe_is_frozen_and_by_name():
         RECIPES['plain'].epochs = 3
     with pytest.raises(TypeError):
         Recipe(50)
-    with pytest.raises(ValueError, match='cosine must be True or False, not 1'):
-        Recipe(cosine=1)
+    for name in 'cosine', 'tone':
+        with pytest.raises(ValueError, match=f'^{name} must be True or False, not 1'):
+            Recipe(**{name: 1})
     made = Recipe(epochs=np.int64(3), lr=np.float32(0.5), ema=torch.tensor(0.25))
     assert [type(value) for value in (made.epochs, made.lr, made.ema)] == [int, float, float] and (
         made.epochs,
@@ -114,7 +120,7 @@ BOUNDS = dict(
 )
 
 
-@pytest.mark.parametrize('name', [field.name for field in fields(Recipe) if field.name != 'cosine'])
+@pytest.mark.parametrize('name', [field.name for field in fields(Recipe) if field.type is not bool])
 def test_values_have_bounds(name):
     if name in BOUNDS:
         low, high = BOUNDS[name]
@@ -155,6 +161,7 @@ def stand_ins(calls):
         'mnist_vae.recipe',
         train=note('train', (model, [dict(epoch=1, seconds=2.0), dict(epoch=2, seconds=3.0)])),
         fit_prior=note('fit_prior', prior),
+        fit_tone=note('fit_tone', Tone(0.1, 0.9)),
         refine=note('refine', [dict(epoch=1)]),
         train_reader=note('train_reader', READER),
     )
@@ -164,7 +171,7 @@ def test_each_stage_gets_its_own_values():
     calls = {}
     with stand_ins(calls), patch.object(ClassPrior, 'truncated', lambda self, share, seed: ('truncated', share, seed)):
         made = fit(IMAGES, LABELS, ODD, seed=9, device='cpu', progress=False)
-    train, fit_prior, refine = calls['train'], calls['fit_prior'], calls['refine']
+    train, fit_prior, fit_tone, refine = (calls[stage] for stage in ('train', 'fit_prior', 'fit_tone', 'refine'))
     resume = train.options['resume']
     assert train.args == (IMAGES, LABELS)
     assert train.options == dict(
@@ -182,6 +189,8 @@ def test_each_stage_gets_its_own_values():
     assert resume.path is None and fit_prior.options == dict(
         n_components=5, leave_out=0.4, seed=9, progress=False, resume=resume
     )
+    assert fit_tone.args == (made.model, made.prior, IMAGES, LABELS, 9) and made.model.tone == Tone(0.1, 0.9)
+    assert list(calls).index('fit_tone') < list(calls).index('refine'), 'the decoder is refined behind the levels'
     assert refine.args[0] is made.model and refine.args[1:] == (('truncated', 0.5, 9), IMAGES, LABELS)
     assert refine.options == dict(
         epochs=6,
@@ -191,6 +200,7 @@ def test_each_stage_gets_its_own_values():
         feature_weight=0.9,
         perceptual_weight=1.1,
         bce_weight=1.2,
+        speck_weight=1.3,
         ema=0.13,
         seed=9,
         device='cpu',

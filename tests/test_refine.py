@@ -14,15 +14,19 @@ from mnist_vae.checkpoint import load_checkpoint
 from mnist_vae.classifier import Classifier
 from mnist_vae.generator import DigitGenerator, default_weights
 from mnist_vae.prior import ClassPrior
-from mnist_vae.refine import BATCH_SIZE, STEPS_AHEAD, refine
+from mnist_vae.refine import BATCH_SIZE, LOOK_EVERY, N_RECON, STEPS_AHEAD, as_seen, refine
+from mnist_vae.tone import Tone
 
-WEIGHTS = dict(pixels=1.0, features=2.0, reader=3.0, perceptual=5.0, bce=7.0)
+WEIGHTS = dict(pixels=1.0, features=2.0, reader=3.0, perceptual=5.0, bce=7.0, specks=11.0)
+OF_LOOKS = {'features', 'reader', 'perceptual', 'bce'}
+TONE = Tone(black=0.1, white=0.9)
 
 
 @pytest.fixture(scope='module')
 def setup():
     "A model, its prior, 300 images with labels, and a reader."
     model, checkpoint = load_checkpoint(default_weights())
+    model.tone = TONE
     labels = torch.arange(10).repeat(30)
     images = (DigitGenerator.load().sample(labels, seed=5) * 255).byte()
     with torch.random.fork_rng():
@@ -88,7 +92,7 @@ def test_hinge_loss():
 
 
 @pytest.mark.parametrize(
-    'make, n, shape', [(chapter._pixel_critic, 256, (784,)), (chapter._feature_critic, 256, (128,))]
+    'make, n, shape', [(chapter._pixel_critic, 128, (784,)), (chapter._feature_critic, 256, (128,))]
 )
 def test_critic_is_a_projection_of_bounded_slope(make, n, shape):
     with torch.random.fork_rng():
@@ -101,7 +105,7 @@ def test_critic_is_a_projection_of_bounded_slope(make, n, shape):
         critic(x, y), h @ critic.out.weight[0] + critic.out.bias + (h * critic.embed.weight.T[:4]).sum(1)
     )
     layers = [layer for layer in critic.modules() if isinstance(layer, (nn.Linear, nn.Conv2d))]
-    assert len(layers) == (6 if shape == (784,) else 4) and critic.embed.bias is None
+    assert len(layers) == (7 if shape == (784,) else 4) and critic.embed.bias is None
     for layer in layers:
         assert abs(torch.linalg.matrix_norm(layer.weight.flatten(1), 2) - 1) < 0.1, 'spectrally normalised'
     assert all(layer.negative_slope == 0.1 for layer in critic.modules() if isinstance(layer, nn.LeakyReLU))
@@ -109,7 +113,7 @@ def test_critic_is_a_projection_of_bounded_slope(make, n, shape):
     convs = [layer for layer in layers if isinstance(layer, nn.Conv2d)]
     assert [(c.in_channels, c.out_channels, *c.kernel_size[:1], c.stride[0], c.padding[0]) for c in convs] in (
         [],
-        [(1, 32, 4, 2, 1), (32, 64, 4, 2, 1), (64, 128, 3, 2, 1)],
+        [(1, 8, 3, 1, 1), (8, 16, 3, 1, 1), (16, 32, 4, 2, 1), (32, 32, 4, 2, 1)],
     )
 
 
@@ -122,25 +126,66 @@ def test_batch_is_what_decoder_and_reader_make_of_the_images(run, setup):
     stream = torch.Generator()
     stream.set_state(run.generator.get_state())
     batch = run.batch(i, latents)
-    x, y = images[i].flatten(1) / 255, F.one_hot(labels[i]).float()
-    mu, logvar = model.encode(x)
-    z = mu + torch.exp(0.5 * logvar) * torch.randn(BATCH_SIZE, 20, generator=stream)
+    x, y, some = images[i].flatten(1) / 255, F.one_hot(labels[i]).float(), slice(N_RECON)
+    mu, logvar = model.encode(x[some])
+    z = mu + torch.exp(0.5 * logvar) * torch.randn(N_RECON, 20, generator=stream)
     shift = torch.randint(-2, 3, (2,), generator=stream).tolist()
     moved = lambda t: t.view(-1, 28, 28).roll(shift, (1, 2))
+    seen = lambda logits: (255 * TONE(torch.sigmoid(logits))).round() / 255
     scale = 1 / reader.features(images / 255).std()
     close = lambda a, b: torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
+    look = batch.look
     close(batch.x, x)
-    close(batch.recon_logits, model.decoder(z, y))
-    close(batch.drawn, torch.sigmoid(model.decoder(latents, y)))
-    close(batch.h_real, scale * reader.features(moved(x)))
-    close(batch.h_recon, scale * reader.features(moved(torch.sigmoid(batch.recon_logits))))
-    close(batch.h_drawn, scale * reader.features(moved(batch.drawn)))
-    close(batch.read_logits, reader(moved(batch.drawn)))
+    close(look.x, x[some])
+    close(look.recon_logits, model.decoder(z, y[some]))
+    assert ((batch.drawn - seen(model.decoder(latents, y))).abs() < 1.1 / 255).all(), 'levels and bytes'
+    close(255 * batch.drawn, (255 * batch.drawn).round())
+    close(look.h_real, scale * reader.features(moved(x)))
+    close(look.h_recon, scale * reader.features(moved(seen(look.recon_logits))))
+    close(look.h_drawn, scale * reader.features(moved(batch.drawn)))
+    close(look.read_logits, reader(moved(batch.drawn)))
     assert torch.equal(batch.labels, labels[i]) and torch.equal(batch.y, y) and shift != [0, 0]
-    assert abs(batch.h_real.std() - 1) < 0.2
-    seen = batch.for_critics()
-    assert seen['pixels'][0] is batch.x and seen['pixels'][1] is batch.drawn
-    assert seen['features'][0] is batch.h_real and seen['features'][1] is batch.h_drawn
+    assert abs(look.h_real.std() - 1) < 0.2
+    pairs = batch.for_critics()
+    assert pairs['pixels'][0] is batch.x and pairs['pixels'][1] is batch.drawn
+    assert pairs['features'][0] is look.h_real and pairs['features'][1] is look.h_drawn
+
+
+def test_the_reader_looks_at_every_other_step(run):
+    "Between, the critic of pixels and the specks are all that counts."
+    i, latents = torch.arange(BATCH_SIZE), torch.zeros(BATCH_SIZE, 20)
+    looked = []
+    with patch.object(run.reader, 'features', wraps=run.reader.features) as features:
+        for _ in range(4):
+            before = features.call_count
+            losses = run.step(i, latents)
+            looked.append((features.call_count > before, set(losses)))
+    rest = {'pixels', 'specks'}
+    assert LOOK_EVERY == 2 and looked == 2 * [(True, rest | OF_LOOKS), (False, rest)]
+    assert run.batch(i, latents).look and not setattr(run, 'n_steps', 5) and run.batch(i, latents).look is None
+
+
+def test_the_gradient_goes_straight_through_levels_and_bytes():
+    s = torch.rand(3, 784, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    for tone in (TONE, None):
+        drawn, weight = as_seen(s, tone), torch.randn(3, 784, generator=torch.Generator().manual_seed(1))
+        torch.testing.assert_close(drawn, (255 * (TONE(s) if tone else s)).round() / 255)
+        torch.testing.assert_close(torch.autograd.grad((weight * drawn).sum(), s)[0], weight)
+
+
+def test_specks_are_ink_beyond_twice_that_of_the_neighbours():
+    "In the middle, in a corner, beside others; the gradient reaches the speck, and no neighbour is asked to be inked."
+    pixels = torch.zeros(5, 28, 28)
+    pixels[0, 5, 5] = 0.5
+    pixels[1, 0, 27] = 0.5
+    pixels[2, 5, 5], pixels[2, 4, 6] = 0.5, 0.1
+    pixels[3, 5, 5], pixels[3, 5, 6] = 0.5, 0.5
+    pixels[4, 5, 27], pixels[4, 6, 0] = 0.5, 0.5  # neighbours in memory, not on paper
+    drawn = pixels.flatten(1).requires_grad_()
+    specks = chapter._specks(drawn)
+    torch.testing.assert_close(specks, torch.tensor([0.5, 0.5, 0.3, 0.0, 1.0]))
+    gradient = torch.autograd.grad(specks.sum(), drawn)[0].view(5, 28, 28)
+    assert gradient.nonzero().tolist() == [[0, 5, 5], [1, 0, 27], [2, 5, 5], [4, 5, 27], [4, 6, 0]]
 
 
 def test_terms_of_the_decoder(run):
@@ -148,14 +193,16 @@ def test_terms_of_the_decoder(run):
     batch = run.batch(torch.arange(BATCH_SIZE), torch.randn(BATCH_SIZE, 20, generator=torch.Generator().manual_seed(1)))
     run.critics.eval()  # without another step of the power iteration
     terms = run.decoder_terms(batch)
-    log_p = batch.read_logits.log_softmax(1)[torch.arange(BATCH_SIZE), batch.labels]
-    probability, x = torch.sigmoid(batch.recon_logits.double()), batch.x.double()
+    look = batch.look
+    log_p = look.read_logits.log_softmax(1)[torch.arange(BATCH_SIZE), batch.labels]
+    probability, x = torch.sigmoid(look.recon_logits.double()), batch.x[:N_RECON].double()
     expected = dict(
         pixels=-run.critics['pixels'](batch.drawn, batch.y).mean(),
-        features=-run.critics['features'](batch.h_drawn, batch.y).mean(),
+        features=-run.critics['features'](look.h_drawn, batch.y).mean(),
         reader=torch.clamp(-log_p - math.log(2), min=0).mean(),
-        perceptual=(batch.h_recon - batch.h_real).square().mean(),
+        perceptual=(look.h_recon - look.h_real[:N_RECON]).square().mean(),
         bce=-(x * probability.log() + (1 - x) * (1 - probability).log()).sum(1).mean().float(),
+        specks=chapter._specks(batch.drawn).mean(),
     )
     assert terms.keys() == expected.keys()
     for name, value in expected.items():
@@ -171,14 +218,14 @@ def test_terms_of_the_decoder(run):
 def test_reader_is_silent_where_it_gives_the_digit_more_than_half(run):
     batch = run.batch(torch.arange(BATCH_SIZE), torch.zeros(BATCH_SIZE, 20))
     for share, term in ((0.51, 0.0), (0.25, math.log(2))):
-        batch.read_logits = torch.full((BATCH_SIZE, 10), (1 - share) / 9).log()
-        batch.read_logits[torch.arange(BATCH_SIZE), batch.labels] = math.log(share)
+        batch.look.read_logits = torch.full((BATCH_SIZE, 10), (1 - share) / 9).log()
+        batch.look.read_logits[torch.arange(BATCH_SIZE), batch.labels] = math.log(share)
         assert abs(run.decoder_terms(batch)['reader'].item() - term) < 1e-5
 
 
 @pytest.mark.filterwarnings('ignore:.*lr_scheduler')  # no optimiser moves here
 def test_each_term_counts_by_its_weight(run):
-    "The gradient of the loss with respect to each term is its weight; then both learning rates and the average move."
+    "The gradient in each term is its weight, twice that of what every other step has; then rates and average."
     terms = {name: torch.ones((), requires_grad=True) for name in WEIGHTS}
     before, rates = (
         deepcopy(run.average.state_dict()),
@@ -191,7 +238,9 @@ def test_each_term_counts_by_its_weight(run):
         for p in run.decoder.parameters():
             p += 1
     run.train_decoder(terms)
-    assert {name: t.grad.item() for name, t in terms.items()} == WEIGHTS
+    assert {name: t.grad.item() for name, t in terms.items()} == {
+        name: weight * (LOOK_EVERY if name in OF_LOOKS else 1) for name, weight in WEIGHTS.items()
+    }
     assert all(p.grad is None for p in run.decoder.parameters()), 'the gradients of the step before are gone'
     assert run.n_steps == 1 and [s.last_epoch for s in (run.schedule, run.critic_schedule)] == [1, 1]
     for name, average in run.average.named_parameters():
@@ -206,9 +255,9 @@ def test_a_step_trains_the_critics_first_and_then_the_decoder(run):
         patch.object(run.opt, 'step', lambda: order.append('decoder')),
     ):
         losses = run.step(i, torch.zeros(BATCH_SIZE, 20))
-    assert order == ['critics', 'decoder'] and set(losses) == {'pixels', 'features', 'reader', 'bce', 'perceptual'}
+    assert order == ['critics', 'decoder'] and set(losses) == set(WEIGHTS)
     assert not any(loss.requires_grad for loss in losses.values())
-    grads = [p.grad.clone() for p in run.critics.parameters()]
+    grads, run.n_steps = [p.grad.clone() for p in run.critics.parameters()], 0  # the reader looks again
     with patch.object(run.critic_opt, 'step', lambda: None):
         run.train_critics(run.batch(i, torch.zeros(BATCH_SIZE, 20)))
     assert all(
@@ -233,7 +282,7 @@ def test_an_epoch_shows_full_batches_and_begins_with_the_critics(run, setup):
     assert all(len(i) == BATCH_SIZE == 128 for i in seen) and STEPS_AHEAD == 200
     assert torch.equal(seen[0], seen[2]) and torch.equal(seen[1], seen[3]) and not torch.equal(seen[0], seen[4])
     assert len(set(torch.cat(seen[:2]).tolist())) == 256, 'no image twice'
-    assert list(row) == ['epoch', 'pixels', 'features', 'reader', 'bce', 'perceptual']
+    assert list(row) == ['epoch', 'pixels', 'features', 'specks', 'reader', 'perceptual', 'bce']
     assert [r['epoch'] for r in run.history] == [1, 2] and run.history[0] is row
     assert abs(run.schedule.get_last_lr()[0]) < 1e-9 and abs(run.critic_schedule.get_last_lr()[0]) < 1e-9, (
         'half a cosine ends at 0'
@@ -293,6 +342,7 @@ def test_arguments_reach_the_run(setup):
         feature_weight=0.4,
         perceptual_weight=0.5,
         bce_weight=0.6,
+        speck_weight=0.9,
         ema=0.7,
         seed=8,
     )
@@ -302,13 +352,13 @@ def test_arguments_reach_the_run(setup):
         9,
         0.1,
         0.2,
-        dict(pixels=1.0, reader=0.3, features=0.4, perceptual=0.5, bce=0.6),
+        dict(pixels=1.0, reader=0.3, features=0.4, perceptual=0.5, bce=0.6, specks=0.9),
         0.7,
         8,
         torch.device('cpu'),
     )
     defaults = short.__globals__['refine'].__wrapped__.__defaults__
-    assert defaults[:9] == (40, 3e-4, 8e-4, 20.0, 0.45, 15.0, 0.02, 0.999, 0)
+    assert defaults[:10] == (30, 3e-4, 8e-4, 20.0, 0.45, 15.0, 0.02, 4.0, 0.999, 0)
 
 
 def test_reader_is_trained_if_none_is_given(setup):
@@ -336,7 +386,8 @@ def test_what_refine_promises(setup):
         and all(p.requires_grad for p in reader.parameters())
         and reader.training == training
     )
-    assert [list(row) for row in history] == 2 * [['epoch', 'pixels', 'features', 'reader', 'bce', 'perceptual']]
+    columns = ['epoch', 'pixels', 'features', 'specks', 'reader', 'perceptual', 'bce']
+    assert [list(row) for row in history] == 2 * [columns]
     assert 1 < history[0]['pixels'] < 3 and 1 < history[0]['features'] < 3 and 40 < history[0]['bce'] < 100
     assert history == short(setup, 2, seed=2)[1] != short(setup, 2, seed=3)[1]
     with patch.object(chapter._Refinement, 'epoch', side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
@@ -374,6 +425,7 @@ def test_the_average_is_the_result(setup):
         ('feature_weight', -0.1),
         ('perceptual_weight', math.nan),
         ('bce_weight', '1'),
+        ('speck_weight', -1),
         ('ema', 1),
     ],
 )

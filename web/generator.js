@@ -285,7 +285,7 @@ export class DigitGenerator {
     );
   }
 
-  /** What the sliders of `inStyle` do, the strongest first. */
+  /** What the sliders of `inStyle` do. */
   get styles() {
     return this.header.styles;
   }
