@@ -1,6 +1,7 @@
 """The page without a server, in a browser, as a person uses it: in a subfolder of a plain static host."""
 import base64
 import functools
+import importlib.util
 import io
 import re
 import threading
@@ -387,6 +388,15 @@ def test_a_damaged_encoder_is_said_and_can_be_mended(page, tmp_path, damage):
     writes(page, 'I read a 7. Wrong?')
     expect(page.locator('#encoder-trouble')).to_be_hidden()
     host.stop()
+
+
+def test_nothing_moves_by_itself_and_memory_is_small(host, browser):
+    "By the benchmark, which also measures times; those are not judged here."
+    spec = importlib.util.spec_from_file_location('page_benchmark', ROOT / 'benchmarks' / 'web.py')
+    spec.loader.exec_module(benchmark := importlib.util.module_from_spec(spec))
+    found = benchmark.used(browser, host.address, slower=1)
+    assert found['shift'] < .1 and found['memory'] < 60
+    assert len(found['generate']) == 200 and len(found['slide']) == 100
 
 
 @pytest.mark.parametrize('scheme', ['light', 'dark'])

@@ -139,18 +139,19 @@ export class Hand {
     this.isWaiting = true;
     requestAnimationFrame(() => setTimeout(() => {
       this.isWaiting = false;
-      this.readPad(false);
+      this.readPad(this.pad.pointer === null);
     }));
   }
 
   /** @param {boolean} isDone  whether the stroke has ended */
   readPad(isDone) {
     if (!this.gen.encoder) return;
-    const { drawing, pen } = this.pad;
+    const { drawing, pen, shown } = this.pad;
+    const { width, height } = pen.canvas;
     if (this.sample) this.mine = null; // a new drawing takes the sample's place
     this.sample = "";
     if (drawing.isEmpty) this.take(null);
-    else if (!this.pad.shown) this.read(greyOf(pen.getImageData(0, 0, pen.canvas.width, pen.canvas.height)), false);
+    else if (!shown) this.read(greyOf(pen.getImageData(0, 0, width, height)), false, isDone);
     if (isDone) this.sayTo(this.pad);
   }
 
@@ -166,10 +167,15 @@ export class Hand {
     this.sayTo(this.pad);
   }
 
-  /** @param {import("./picture.js").Plane} grey @param {boolean} isPicture */
-  read(grey, isPicture) {
+  /**
+   * @param {import("./picture.js").Plane} grey
+   * @param {boolean} isPicture
+   * @param {boolean} [isDone]  while a stroke grows, the first answer will do: others take ten times as long to find
+   */
+  read(grey, isPicture, isDone = true) {
+    const certainty = (/** @type {Digit} */ image) => Math.max(...this.gen.probabilities(image));
     try {
-      const image = readPicture(grey, (one) => Math.max(...this.gen.probabilities(one)));
+      const image = readPicture(grey, isDone ? certainty : undefined);
       this.take({ image, isPicture });
     } catch (reason) {
       if (!(reason instanceof PictureError)) throw reason;
