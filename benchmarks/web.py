@@ -59,6 +59,10 @@ class Quiet(SimpleHTTPRequestHandler):
     def log_message(self, *args): pass
 
 
+class Server(ThreadingHTTPServer):
+    def handle_error(self, *args): pass                 # a page was closed before it had everything
+
+
 def p95(times: list[float]) -> float: return sorted(times)[int(.95 * len(times))]
 
 
@@ -111,7 +115,7 @@ def main(slower: float, starts: int) -> None:
     sizes = {name: len(content) for name, content in page_files().items()}
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as p:
         write_page(Path(folder))
-        server = ThreadingHTTPServer(('127.0.0.1', 0), functools.partial(Quiet, directory=folder))
+        server = Server(('127.0.0.1', 0), functools.partial(Quiet, directory=folder))
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = f'http://127.0.0.1:{server.server_port}/'
         browser = p.chromium.launch(executable_path=chromium, args=['--no-sandbox', '--disable-gpu'])

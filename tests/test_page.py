@@ -338,6 +338,33 @@ def test_bad_link_falls_back_with_a_note(host, page, gen):
     assert same(page, '#five canvas', gen.generate(7, seed=0))
 
 
+def test_slow_weights_leave_a_page_that_says_what_it_is(host, page, gen):
+    held = []
+    page.route('**/weights.bin', lambda route: held.append(route))
+    page.goto(f'{host.address}?tab=Number&number=42&hand=3', wait_until='domcontentloaded')
+    expect(page.get_by_role('heading', name='Handwritten digits, on request')).to_be_visible()
+    expect(page.get_by_role('tab', name='Number')).to_have_attribute('aria-selected', 'true')
+    expect(page.locator('body')).to_have_class(re.compile('is-waiting'))
+    expect(page.get_by_role('alert')).to_be_hidden()
+    for route in held: route.continue_()
+    wait_for(page, 'The number 42 in one handwriting', '#line')
+    assert same(page, '#line', gen.write('42', seed=3)[None])
+
+
+def test_two_tabs_do_not_disturb_each_other(host, page, gen):
+    visit(page, f'{host.address}?digit=1&seed=4')
+    other = page.context.new_page()
+    visit(other, f'{host.address}?digit=6&seed=4')
+    other.get_by_role('tab', name='Handwriting').click()
+    draw(other, SEVEN)
+    writes(other, 'I read a 7. Wrong?')
+    page.locator('#digit').select_option('2')
+    wait_for(page, 'Handwritten two, variation 1 of 5', '#five canvas')
+    assert same(page, '#five canvas', gen.generate(2, seed=4))
+    other.go_back()
+    assert same(other, '#five canvas', gen.generate(6, seed=4))
+
+
 def test_works_offline_after_the_first_visit(page, gen, tmp_path):
     host = Host(tmp_path)
     visit(page, host.address)
