@@ -14,7 +14,7 @@ Between the braces stands a field of Python's `str.format`. These names are know
     trained.minutes, trained.networks, …    how long the stages of the shipped weights took, in minutes
     before, first, last                     losses of the shipped weights before refinement, in its first and last epoch
     frontier[NAME, SHARE]                   a point of benchmarks/frontier.json: frontier[KL × 0.1, 1 Gaussian, 5%].fid
-    printed[CHAPTER, CELL][i]               number i, from 0, that a notebook's cell printed: printed[metrics, hands][2]
+    printed[CHAPTER, CELL, i]               number i, from 0, that a notebook's cell printed: printed[metrics, hands, 2]
 """
 import json
 import re
@@ -82,15 +82,15 @@ class Figures:
 
 
 class _Printed:
-    "The numbers, as text, that cells printed: `['chapter, cell']` is a list."
+    "The numbers that cells printed, as text: `['chapter, cell, i']` is number i."
 
     def __init__(self, root: Path): self.root = root
 
-    def __getitem__(self, place: str) -> list[str]:
-        chapter, _, cell_id = place.partition(', ')
+    def __getitem__(self, place: str) -> str:
+        chapter, cell_id, i = place.split(', ')
         path, = (self.root / 'nbs').glob(f'[0-9][0-9]_{chapter}.ipynb')
         cell, = [cell for cell in nbformat.read(path, as_version=4).cells if cell.id == cell_id]
-        return NUMBER.findall(''.join(output.get('text', '') for output in cell.outputs))
+        return NUMBER.findall(''.join(output.get('text', '') for output in cell.outputs))[int(i)]
 
 
 class _Named(dict):

@@ -14,7 +14,7 @@ import figures as script  # noqa: E402
 class Stand:
     "Figures of one's own, in the place of the measured ones."
 
-    KNOWN = dict(ours=dict(recall=.91234, right=.9985), printed={'a, b': ['7', '99.4%']})
+    KNOWN = dict(ours=dict(recall=.91234, right=.9985), printed={'a, b, 0': '7', 'a, b, 1': '99.4%'})
 
     def __getitem__(self, name): return self.KNOWN[name]
 
@@ -26,8 +26,8 @@ STAND = Stand()
     ('recall 0.9<!--{ours[recall]:.3f}-->, and', 'recall 0.912<!--{ours[recall]:.3f}-->, and'),
     ('**1%<!--{ours[right]:.2%}-->**', '**99.85%<!--{ours[right]:.2%}-->**'),
     ('of −1,234.5<!--{ours[recall]:.0f}-->.', 'of 1<!--{ours[recall]:.0f}-->.'),
-    ('| 3<!--{printed[a, b][0]}--> | 4% |', '| 7<!--{printed[a, b][0]}--> | 4% |'),
-    ('4%<!--{printed[a, b][1]}-->', '99.4%<!--{printed[a, b][1]}-->'),
+    ('| 3<!--{printed[a, b, 0]}--> | 4% |', '| 7<!--{printed[a, b, 0]}--> | 4% |'),
+    ('4%<!--{printed[a, b, 1]}-->', '99.4%<!--{printed[a, b, 1]}-->'),
     ('no figure, <!-- a remark --> 5', 'no figure, <!-- a remark --> 5'),
 ])
 def test_only_the_figure_before_a_comment_changes(old, new):
@@ -38,6 +38,7 @@ def test_only_the_figure_before_a_comment_changes(old, new):
     ('0.9<!--{ours[recal]:.3f}-->', r'\{ours\[recal\]:.3f\}.*KeyError'),
     ('0.9<!--{theirs[recall]}-->', 'theirs'),
     ('0.9<!--{ours[recall]:.3q}-->', 'ValueError'),
+    ('0.9<!--{printed[a, b][0]}-->', 'TypeError|KeyError'),
     ('0.9 <!--{ours[recall]:.3f}-->', 'no figure stands before it'),
     ('many<!--{ours[recall]:.3f}-->', 'no figure stands before it'),
 ])
@@ -51,7 +52,9 @@ def test_a_cell_is_found_by_chapter_and_id(tmp_path):
     (tmp_path / 'nbs').mkdir()
     notebook = dict(cells=[cell], metadata={}, nbformat=4, nbformat_minor=5)
     (tmp_path / 'nbs' / '07_hands.ipynb').write_text(json.dumps(notebook))
-    assert script.Figures(tmp_path).printed['hands, count'] == ['99.41%', '1,000', '−0.96']
+    printed = script.Figures(tmp_path).printed
+    assert [printed[f'hands, count, {i}'] for i in range(3)] == ['99.41%', '1,000', '−0.96']
+    with pytest.raises(IndexError): printed['hands, count, 3']
 
 
 def test_no_figure_is_stale():
