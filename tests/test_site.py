@@ -153,7 +153,7 @@ def test_start_page_is_the_readme(site):
     readme, page = (ROOT / 'README.md').read_text(encoding='utf-8'), Page(site / 'index.html')
     prose = [
         line
-        for line in re.sub(r'```.*?```', '', readme, flags=re.S).splitlines()
+        for line in re.sub(r'```.*?```|<!--.*?-->', '', readme, flags=re.S).splitlines()
         if line and not re.match(r'[#>|!\s]|\[!', line)
     ]
     plain = [
