@@ -21,7 +21,7 @@ def code(path):
 # These train networks, fit priors or serve pages. The longest come first, as they are run in this order.
 SLOW = ['19_metrics', '18_realism', '11_refine', '09_prior', '15_explore', '32_cli', '26_score', '06_training',
         '07_classifier', '08_reader', '13_recipe', '05_step', '16_generator', '01_data', '10_tone',
-        '12_checkpoint', '17_picture', '21_dataset', '25_shards', '29_web']
+        '12_checkpoint', '17_picture', '21_dataset', '24_morphology', '25_shards', '29_web']
 START_HERE = ROOT / 'nbs/00_start_here.ipynb'       # test_colab.py runs it, with small hyperparameters
 
 

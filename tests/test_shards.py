@@ -164,6 +164,7 @@ def test_traits_lie_beside_pictures_in_tar_files(measured, tmp_path):
     assert len(rows[7]['latent']) == 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('format', ['idx', 'npz', 'png'])
 def test_traits_do_not_depend_on_who_makes_which_shard(measured, tmp_path, format):
     "Nor on a disk that is full meanwhile; and they do not hide the images."

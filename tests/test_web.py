@@ -13,6 +13,7 @@ from conftest import CI, ROOT
 from mnist_vae.web import MAGIC, pack, page_files
 
 
+@pytest.mark.slow
 def test_javascript():
     node = shutil.which('node')
     if not node:
