@@ -230,16 +230,16 @@ def write(
     if was_new: _remark(f'--seed {seed} writes it again', quiet)
 
 # %% ../nbs/32_cli.ipynb #pictures
+def _called(name: str) -> str: return 'standard input' if name == '-' else name
+
 def _bytes_of(name: str) -> bytes:
     "The content of a file, or of standard input for `-`; OSError, ValueError."
     from mnist_vae.picture import OWN
     if name == '-': data = sys.stdin.buffer.read(OWN.bytes + 1)
     else:
         with open(name, 'rb') as file: data = file.read(OWN.bytes + 1)
-    if not data: raise ValueError(f"{'standard input' if name == '-' else name} is empty: there is no picture in it")
+    if not data: raise ValueError(f'{_called(name)} is empty: there is no picture in it')
     return data
-
-def _called(name: str) -> str: return 'standard input' if name == '-' else name
 
 def _digits_in(name: str, gen):
     "The digits in a picture as `gen` reads them, float (N, 28, 28); PictureError names the file."

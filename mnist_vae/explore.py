@@ -48,7 +48,8 @@ def _nearest_rotation(correlation: Tensor) -> Tensor:
 class Styles:
     """A direction of style for each of the traits `names`, for a model and prior in double precision.
 
-    `directions` (D, K) is the step of one standard deviation along each of them. `correlation` (K, 4) is that of
+    `directions` (D, K) is the step of one standard deviation along each of them; `from_latent` (10, K, D) takes the
+    distance of a latent from its class's mean to the sliders. `correlation` (K, 4) is that of
     slider k with each of `TRAITS`, within a digit; it is measured on `n` samples of each. K is 4, or D if the latents
     have fewer dimensions: then the last traits have no slider.
     """
@@ -58,12 +59,12 @@ class Styles:
         common = cov.mean(0)
         values, vectors = torch.linalg.eigh(common)
         self.mean, self.names = hand.mean, TRAITS[:len(common)]
-        self.directions, self._coordinates = vectors * values.sqrt(), (vectors / values.sqrt()).T      # both (D, D)
         self.transport = optimal_transport(common, cov)                                  # (10, D, D)
-        self.back = torch.linalg.inv(self.transport)
+        self.directions = vectors * values.sqrt()                                        # (D, D)
+        self.from_latent = (vectors / values.sqrt()).T @ torch.linalg.inv(self.transport)     # (10, D, D)
         correlation = self._correlation_with_traits(model, prior, n)                     # of all D components
         rotation = _nearest_rotation(correlation[:, :len(self.names)])                   # (D, K)
-        self.directions, self._coordinates = self.directions @ rotation, rotation.T @ self._coordinates
+        self.directions, self.from_latent = self.directions @ rotation, rotation.T @ self.from_latent
         self.correlation = rotation.T @ correlation
 
     def _correlation_with_traits(self, model: VAE, prior: ClassPrior, n: int) -> Tensor:
@@ -71,11 +72,6 @@ class Styles:
         samples = [(self.of(z, y), traits(images)) for z, y, images in drawn_samples(model, prior, n, seed=1)]
         styles, measured = map(torch.stack, zip(*samples))                               # (10, n, K), (10, n, 4)
         return (_standardised(styles).mT @ _standardised(measured)).mean(0)
-
-    @property
-    def from_latent(self) -> Tensor:
-        "What takes a latent's distance from its class's mean to the sliders, (10, K, D)."
-        return self._coordinates @ self.back
 
     def of(self, z: Tensor, labels: Tensor) -> Tensor:
         "The style (N, K) of latents (N, D) with labels (N,), in standard deviations."

@@ -93,18 +93,10 @@ class _Printed:
         return NUMBER.findall(''.join(output.get('text', '') for output in cell.outputs))[int(i)]
 
 
-class _Named(dict):
-    "What `str.format_map` asks for each name."
-
-    def __init__(self, figures: Figures): self.figures = figures
-
-    def __missing__(self, name: str): return self.figures[name]
-
-
 def brought_up_to_date(text: str, figures: Figures) -> str:
     "The `text` with the present figures. ValueError, which names the comment, for one that cannot be understood."
     def present(match: re.Match) -> str:
-        try: figure = match[2].format_map(_Named(figures))
+        try: figure = match[2].format_map(figures)
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise ValueError(f'<!--{match[2]}-->: {type(error).__name__}: {error}') from None
         return f'{figure}<!--{match[2]}-->'
